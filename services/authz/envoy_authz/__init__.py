@@ -1,0 +1,1 @@
+"""External authorization for Envoy: policies that security teams author."""

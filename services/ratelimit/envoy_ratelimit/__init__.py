@@ -1,0 +1,1 @@
+"""Global rate limits for Envoy: token buckets in memory or in Redis."""

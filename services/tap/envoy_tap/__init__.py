@@ -1,0 +1,1 @@
+"""Tap for Envoy: capture one targeted exchange in clear text."""
