@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tools.generate_protos import ROOT, generate
+from protos.generate import ROOT, generate
 
 
 def test_generated_code_is_fresh(tmp_path: Path) -> None:

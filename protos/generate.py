@@ -1,6 +1,6 @@
 """Generate the Python classes of protos/ into the runtime package (`make protos`).
 
-    python tools/generate_protos.py [OUTPUT]
+    python protos/generate.py [OUTPUT]
 
 OUTPUT defaults to services/runtime; the freshness test passes a folder of its own.
 """

@@ -1,0 +1,1 @@
+"""Configuration as data: documents with positions, findings, watched files."""

@@ -1,0 +1,1 @@
+"""Transports: the same handlers served by `pygrpc-native` (HTTP/2 outside the GIL) or by grpcio."""

@@ -1,1 +1,0 @@
-"""Tools of the repository, run as `python -m tools.NAME` by the Makefile."""
