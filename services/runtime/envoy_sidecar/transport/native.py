@@ -1,0 +1,161 @@
+"""The native transport: `pygrpc-native` does HTTP/2 and gRPC outside the GIL, plaintext over TCP and Unix sockets.
+
+Unary methods are answered here, in the batches that the front hands over. Streams and health go to a grpcio server
+behind it, on a private Unix socket, through which the front forwards every method that it does not know.
+"""
+
+import asyncio
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+from pygrpc_native import EVENT_CALL, NativeGrpcFront
+
+from envoy_sidecar.transport import unix_socket
+from envoy_sidecar.transport.address import Address
+from envoy_sidecar.transport.batching import MAX_BATCH_CALLS, MAX_MESSAGE_BYTES, answer_batch
+from envoy_sidecar.transport.grpcio import GrpcioTransport
+from envoy_sidecar.transport.health import HealthBoard
+from envoy_sidecar.transport.port import Call, ListenError, Service, UnaryHandler
+
+_TRACEPARENT_LENGTH = 55
+_QUIET_S = 0.2
+_POLL_S = 0.02
+_TOO_LARGE = int(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
+
+
+class NativeTransport:
+    """Serves unary methods on `NativeGrpcFront`, and everything else through a grpcio server behind it."""
+
+    def __init__(
+        self,
+        address: Address,
+        services: Sequence[Service],
+        health: HealthBoard,
+        *,
+        reuse_port: bool = False,
+    ) -> None:
+        self._address = address
+        self._methods = [
+            (f"/{service.name}/{name}", handler)
+            for service in services
+            for name, handler in service.unary.items()
+        ]
+        self._streams = [
+            Service(service.name, streams=service.streams) for service in services if service.streams
+        ]
+        self._health = health
+        self._reuse_port = reuse_port
+        self._front: NativeGrpcFront | None = None
+        self._behind: GrpcioTransport | None = None
+        self._folder: str | None = None
+        self._dispatcher: _Dispatcher | None = None
+
+    async def start(self) -> Address:
+        """Bind and serve; see `Transport.start`."""
+        address = self._address
+        if address.is_unix:
+            unix_socket.claim(address.path)
+        try:
+            front = NativeGrpcFront(
+                str(address),
+                [(path, False) for path, _ in self._methods],
+                # The value of this header arrives with each call at no cost; the full metadata would cost 15%.
+                client_key_metadata="traceparent",
+                reuse_port=self._reuse_port,
+            )
+        except OSError as error:
+            raise ListenError(
+                f"{address}: cannot listen there, perhaps another server does: {error}"
+            ) from None
+        self._folder = tempfile.mkdtemp(prefix="envoy-sidecar-")
+        behind = Path(self._folder) / "streams.sock"
+        self._behind = GrpcioTransport(Address(path=str(behind)), self._streams, self._health)
+        await self._behind.start()
+        front.set_fallback(str(behind))
+        front.start()
+        self._front = front
+        self._dispatcher = _Dispatcher(front, [handler for _, handler in self._methods])
+        self._dispatcher.start()
+        return address if address.is_unix else Address(address.host, front.bound_port)
+
+    async def stop(self, grace_s: float) -> None:
+        """Answer until no call has come for a moment, at most *grace_s*, then say GOAWAY and close.
+
+        The front refuses what is in flight when it closes, so it is closed when nothing is.
+        """
+        if self._front is None or self._behind is None or self._dispatcher is None:
+            return
+        deadline = time.monotonic() + grace_s
+        await asyncio.to_thread(self._dispatcher.wait_until_quiet, deadline)
+        await self._behind.stop(max(0.0, deadline - time.monotonic()))
+        await asyncio.to_thread(self._front.close)
+        await asyncio.to_thread(self._dispatcher.join)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._front = None
+
+
+class _Dispatcher(threading.Thread):
+    """The thread that takes batches from the front and gives them to the handlers."""
+
+    def __init__(self, front: NativeGrpcFront, handlers: Sequence[UnaryHandler]) -> None:
+        super().__init__(name="native-dispatcher", daemon=True)
+        self._front = front
+        self._handlers = handlers
+        self._busy = False
+        self._last_batch = time.monotonic()
+
+    def wait_until_quiet(self, deadline: float) -> None:
+        """Block until no call has come for a moment, at the latest until *deadline* (by `time.monotonic`)."""
+        while (now := time.monotonic()) < deadline and (self._busy or now - self._last_batch < _QUIET_S):
+            time.sleep(_POLL_S)
+
+    def run(self) -> None:
+        front = self._front
+        only = self._handlers[0] if len(self._handlers) == 1 else None
+        while (events := front.recv_batch(MAX_BATCH_CALLS)) is not None:
+            self._busy = True
+            if only is not None:
+                self._answer(only, events)
+            else:
+                for method, handler in enumerate(self._handlers):
+                    self._answer(handler, [event for event in events if event[2] == method])
+            self._last_batch = time.monotonic()
+            self._busy = False
+
+    def _answer(
+        self, handler: UnaryHandler, events: Sequence[tuple[int, int, int, bytes | None, bytes | str | None]]
+    ) -> None:
+        ids: list[int] = []
+        calls: list[Call] = []
+        for kind, call_id, _, payload, key in events:
+            if kind != EVENT_CALL or payload is None:
+                continue
+            if len(payload) > MAX_MESSAGE_BYTES:
+                size = len(payload)
+                self._front.fail(
+                    call_id, _TOO_LARGE, f"a request of {size} bytes is over {MAX_MESSAGE_BYTES}"
+                )
+                continue
+            ids.append(call_id)
+            calls.append(Call(payload, _traceparent(key)))
+        if not calls:
+            return
+        respond = self._front.respond
+        for call_id, answer in zip(ids, answer_batch(handler, calls), strict=True):
+            if isinstance(answer, bytes):
+                respond(call_id, answer)
+            else:
+                self._front.fail(call_id, int(answer.code.value[0]), answer.message)
+
+
+def _traceparent(key: bytes | str | None) -> str | None:
+    # Without the header the key is the peer's address, which is shorter.
+    if key is None or len(key) != _TRACEPARENT_LENGTH:
+        return None
+    return key.decode("ascii", "replace") if isinstance(key, bytes) else key
