@@ -1,0 +1,119 @@
+"""The HTTP admin server: /livez, /readyz, /metrics, /config, and the routes that a service adds."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from envoy_sidecar.transport import unix_socket
+from envoy_sidecar.transport.address import Address
+from envoy_sidecar.transport.port import ListenError
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether the process is ready, and the sentences that say what is not as it should be."""
+
+    ready: bool
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AdminViews:
+    """What the admin server shows; each function is asked at each request, off the event loop if it may take long."""
+
+    readiness: Callable[[], Readiness]
+    metrics: Callable[[], bytes]
+    config: Callable[[], Mapping[str, object]]
+
+
+def admin_app(views: AdminViews, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """Return the admin application; *routes* are the service's own."""
+
+    def livez(_request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    def readyz(_request: Request) -> Response:
+        readiness = views.readiness()
+        lines = ["ready" if readiness.ready else "not ready", *readiness.details]
+        return PlainTextResponse("\n".join(lines) + "\n", 200 if readiness.ready else 503)
+
+    def metrics(_request: Request) -> Response:
+        return Response(views.metrics(), media_type=_PROMETHEUS)
+
+    def config(_request: Request) -> Response:
+        text = json.dumps(views.config(), indent=2, default=str)
+        return Response(text + "\n", media_type="application/json")
+
+    own = [Route(f"/{view.__name__}", view) for view in (livez, readyz, metrics, config)]
+
+    def index(_request: Request) -> Response:
+        paths = [route.path for route in (*own, *routes) if isinstance(route, Route)]
+        return PlainTextResponse("\n".join(sorted(paths)) + "\n")
+
+    return Starlette(routes=[Route("/", index), *own, *routes])
+
+
+class AdminServer:
+    """Serves an application over HTTP on the event loop."""
+
+    def __init__(self, address: Address, app: Starlette) -> None:
+        self._address = address
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=200,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> Address:
+        """Bind and serve; return the address bound. Raises ListenError if it is taken."""
+        listener = _listener(self._address)
+        self._task = asyncio.get_running_loop().create_task(self._server.serve([listener]))
+        if self._address.is_unix:
+            return self._address
+        return Address(self._address.host, listener.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Close the listener and every connection."""
+        if self._task is not None:
+            self._server.should_exit = True
+            self._server.force_exit = True
+            await self._task
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling, which the lifecycle has."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listener(address: Address) -> socket.socket:
+    if address.is_unix:
+        unix_socket.claim(address.path)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(address.path)
+        listener.listen()
+        return listener
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family)
+    except OSError as error:
+        raise ListenError(f"admin {address}: cannot listen there: {error}") from None

@@ -1,0 +1,81 @@
+"""The command line that every service has: `serve`, and the checking commands it adds, with the same exit codes."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError
+from cyclopts.config import Env
+from rich.console import Console
+from starlette.routing import BaseRoute
+
+from envoy_sidecar import __version__
+from envoy_sidecar.config.findings import InvalidConfigurationError
+from envoy_sidecar.lifecycle import Process
+from envoy_sidecar.settings import ServerSettings
+from envoy_sidecar.sidecar import Sidecar
+from envoy_sidecar.telemetry import logs
+from envoy_sidecar.telemetry.metrics import TelemetryError
+from envoy_sidecar.transport.address import Address
+from envoy_sidecar.transport.port import ListenError
+from envoy_sidecar.workers import Supervisor, worker_from_environment
+
+EXIT_CLEAN = 0
+EXIT_FINDINGS = 1
+EXIT_USAGE = 2
+
+
+def make_app(name: str, description: str) -> App:
+    """Return the command of the service *name*; every option can also be given as NAME_OPTION in the environment."""
+    return App(
+        name=f"envoy-{name}",
+        help=description,
+        version=__version__,
+        config=Env(f"{name.upper()}_", command=False),
+        error_console=Console(stderr=True),
+    )
+
+
+def run(app: App, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit: what the command returns (0 clean, 1 findings), or 2 for usage or unreadable input."""
+    try:
+        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        sys.exit(EXIT_USAGE)
+    sys.exit(code if isinstance(code, int) else EXIT_CLEAN)
+
+
+def serve(
+    name: str,
+    settings: ServerSettings,
+    make: Callable[[], Sidecar],
+    routes: Callable[[Sidecar], Sequence[BaseRoute]] = lambda _sidecar: (),
+) -> int:
+    """Serve what *make* returns until a signal stops it; return the exit code.
+
+    A configuration that is broken at the start, or an address that is taken, is said on stderr and exits with 2.
+    With several workers this process supervises and each worker runs *make* itself.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    worker = worker_from_environment()
+    try:
+        if settings.workers > 1 and worker is None:
+            make()
+            return asyncio.run(Supervisor(name, settings).run())
+        asyncio.run(_serve(settings, make, worker, routes))
+    except (InvalidConfigurationError, ListenError, TelemetryError) as error:
+        sys.stderr.write(f"envoy-{name}: {error}\n")
+        return EXIT_USAGE
+    return EXIT_CLEAN
+
+
+async def _serve(
+    settings: ServerSettings,
+    make: Callable[[], Sidecar],
+    worker: tuple[int, Address] | None,
+    routes: Callable[[Sidecar], Sequence[BaseRoute]],
+) -> None:
+    number, admin = worker or (None, None)
+    sidecar = make()
+    await Process(sidecar, settings, worker=number, admin=admin, routes=routes(sidecar)).run()

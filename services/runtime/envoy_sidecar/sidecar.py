@@ -1,0 +1,44 @@
+"""What a service gives the runtime so that it can be served."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from envoy_sidecar.telemetry.tally import Tally
+from envoy_sidecar.transport.port import Service
+
+
+class Sidecar(Protocol):
+    """One service, ready to be served: its gRPC methods, its configuration and what it counts."""
+
+    @property
+    def name(self) -> str:
+        """`authz`, `ratelimit` or `tap`."""
+
+    @property
+    def services(self) -> Sequence[Service]:
+        """The gRPC services it offers."""
+
+    @property
+    def watched(self) -> Sequence[Path]:
+        """The configuration files and folders whose change makes the runtime call `reload`."""
+
+    @property
+    def tallies(self) -> Sequence[Tally]:
+        """The counters to export."""
+
+    def reload(self) -> str:
+        """Read the configuration again and swap it in atomically; return a summary for the log (`3 policies`).
+
+        Called off the event loop, never twice at once. Raises InvalidConfigurationError, after which the old
+        configuration serves on.
+        """
+
+    def describe(self) -> Mapping[str, object]:
+        """Return the effective configuration for `/config`, as JSON values, without secrets."""
+
+    async def start(self) -> None:
+        """Start what runs beside the requests; called on the event loop before the transport serves."""
+
+    async def stop(self) -> None:
+        """Stop it and flush; called after the transport has stopped."""

@@ -1,0 +1,43 @@
+"""Counting and tracing around the unary handlers of a service, once a batch where it can be."""
+
+import time
+from collections.abc import Sequence
+
+from envoy_sidecar.telemetry.tally import Tally
+from envoy_sidecar.telemetry.tracing import Tracing
+from envoy_sidecar.transport.port import Answer, Call, Failure, Service, UnaryHandler
+
+
+def instrumented(service: Service, calls: Tally, tracing: Tracing | None) -> Service:
+    """Return the same service, whose unary calls are counted by (method, code) and, with *tracing*, become spans."""
+    unary = {
+        name: _counted(f"{service.name}/{name}", handler, calls) for name, handler in service.unary.items()
+    }
+    if tracing is not None:
+        unary = {name: _traced(f"{service.name}/{name}", handler, tracing) for name, handler in unary.items()}
+    return Service(service.name, unary, service.streams)
+
+
+def _counted(method: str, handler: UnaryHandler, tally: Tally) -> UnaryHandler:
+    ok = (method, "OK")
+
+    def counted(calls: Sequence[Call]) -> Sequence[Answer]:
+        answers = handler(calls)
+        failures = [answer for answer in answers if isinstance(answer, Failure)]
+        for failure in failures:
+            tally.add((method, failure.code.name))
+        tally.add(ok, len(answers) - len(failures))
+        return answers
+
+    return counted
+
+
+def _traced(method: str, handler: UnaryHandler, tracing: Tracing) -> UnaryHandler:
+    def traced(calls: Sequence[Call]) -> Sequence[Answer]:
+        started_ns = time.time_ns()
+        answers = handler(calls)
+        if any(call.traceparent is not None for call in calls):
+            tracing.record(method, calls, answers, started_ns, time.time_ns())
+        return answers
+
+    return traced
