@@ -5,21 +5,22 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+import httpx
 from cyclopts import App, CycloptsError
 from cyclopts.config import Env
 from rich.console import Console
 from starlette.routing import BaseRoute
 
-from envoy_sidecar import __version__
+from envoy_sidecar import __version__, admin_client
 from envoy_sidecar.config.findings import InvalidConfigurationError
 from envoy_sidecar.lifecycle import Process
-from envoy_sidecar.settings import ServerSettings
+from envoy_sidecar.settings import ServerSettings, SettingsError
 from envoy_sidecar.sidecar import Sidecar
 from envoy_sidecar.telemetry import logs
 from envoy_sidecar.telemetry.metrics import TelemetryError
 from envoy_sidecar.transport.address import Address
 from envoy_sidecar.transport.port import ListenError
-from envoy_sidecar.workers import Supervisor, worker_from_environment
+from envoy_sidecar.workers import Supervisor, stop_with_supervisor, worker_from_environment
 
 EXIT_CLEAN = 0
 EXIT_FINDINGS = 1
@@ -43,7 +44,21 @@ def run(app: App, arguments: Sequence[str] | None = None) -> NoReturn:
         code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         sys.exit(EXIT_USAGE)
+    except SettingsError as error:
+        sys.stderr.write(f"{app.name[0]}: {error}\n")
+        sys.exit(EXIT_USAGE)
     sys.exit(code if isinstance(code, int) else EXIT_CLEAN)
+
+
+def health(admin: str) -> int:
+    """Print what `/readyz` of the service that has its admin server at *admin* says; 0 if it is ready, else 1."""
+    try:
+        answer = admin_client.get(Address.parse(admin), "/readyz")
+    except httpx.HTTPError as error:
+        sys.stderr.write(f"no answer from {admin}: {error}\n")
+        return EXIT_FINDINGS
+    sys.stdout.write(answer.text)
+    return EXIT_CLEAN if answer.is_success else EXIT_FINDINGS
 
 
 def serve(
@@ -78,4 +93,7 @@ async def _serve(
 ) -> None:
     number, admin = worker or (None, None)
     sidecar = make()
-    await Process(sidecar, settings, worker=number, admin=admin, routes=routes(sidecar)).run()
+    process = Process(sidecar, settings, worker=number, admin=admin, routes=routes(sidecar))
+    if worker is not None:
+        stop_with_supervisor(process.stop)
+    await process.run()

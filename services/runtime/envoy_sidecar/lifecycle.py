@@ -3,14 +3,17 @@
 import asyncio
 import logging
 import signal
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 
 from starlette.routing import BaseRoute
 
 from envoy_sidecar import __version__
 from envoy_sidecar.admin import AdminServer, AdminViews, Readiness, admin_app
 from envoy_sidecar.config.findings import InvalidConfigurationError
-from envoy_sidecar.config.watch import changes
+from envoy_sidecar.config.watch import changes, fingerprint
 from envoy_sidecar.settings import ServerSettings
 from envoy_sidecar.sidecar import Sidecar
 from envoy_sidecar.telemetry.instrument import instrumented
@@ -18,10 +21,13 @@ from envoy_sidecar.telemetry.metrics import Metrics
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.telemetry.tracing import tracing_by_environment
 from envoy_sidecar.transport.address import Address
-from envoy_sidecar.transport.choose import build, choose
+from envoy_sidecar.transport.choose import Choice, build, choose
 from envoy_sidecar.transport.health import HealthBoard
+from envoy_sidecar.transport.port import Transport
 
 LOG = logging.getLogger(__name__)
+
+_FLUSH_S = 3.0
 
 
 class Process:
@@ -40,54 +46,49 @@ class Process:
         self._sidecar = sidecar
         self._settings = settings
         self._worker = worker
+        # Taken right after the sidecar has read its configuration, so that a change during the start is seen.
+        self._known = fingerprint(sidecar.watched)
+        self._choice: Choice = choose(settings.transport, sidecar.services, settings.tls)
         self._health = HealthBoard(service.name for service in sidecar.services)
         self._metrics = Metrics(f"envoy-{sidecar.name}")
         self._tracing = tracing_by_environment(f"envoy-{sidecar.name}")
         self._calls = Tally("grpc.server.calls", "Unary calls answered", ("method", "code"))
         self._reloads = Tally("config.reloads", "Configuration loads by result", ("result",))
-        self._broken: InvalidConfigurationError | None = None
+        self._broken: tuple[str, ...] = ()
         self._reload_lock = asyncio.Lock()
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._interrupts = 0
         views = AdminViews(self._readiness, self._metrics.prometheus, self._config)
         self._admin = AdminServer(admin or Address.parse(settings.admin), admin_app(views, routes))
 
     async def run(self, on_ready: Callable[[Address, Address], None] | None = None) -> None:
-        """Serve until SIGTERM or SIGINT, then drain.
+        """Serve until SIGTERM or SIGINT, then drain; a second SIGINT ends the drain at once.
 
         *on_ready* is called with the bound gRPC and admin addresses. Raises ListenError when an address is taken.
         """
-        self._export_metrics()
-        self._handle_signals()
-        services = [instrumented(service, self._calls, self._tracing) for service in self._sidecar.services]
-        choice = choose(self._settings.transport, services, self._settings.tls)
-        transport = build(
-            choice,
-            self._settings.listen_address(self._worker or 0),
-            services,
-            self._health,
-            tls=self._settings.tls,
-            reuse_port=self._shares_port(),
-        )
-        admin = await self._admin.start()
-        await self._sidecar.start()
-        listen = await transport.start()
-        watching = asyncio.create_task(self._watch())
-        await self._health.set_serving(True)
-        LOG.info(
-            "%s %s serves on %s, admin on http://%s; transport %s: %s",
-            *(self._sidecar.name, __version__, listen, admin, choice.name, choice.reason),
-        )
-        if on_ready is not None:
-            on_ready(listen, admin)
-        await self._stop.wait()
-        await self._health.set_serving(False)
-        LOG.info("draining: health says NOT_SERVING; calls in flight have %g s", self._settings.drain_time)
-        await asyncio.sleep(self._settings.drain_delay)
-        await transport.stop(self._settings.drain_time)
-        watching.cancel()
-        await self._sidecar.stop()
-        await self._admin.stop()
-        await asyncio.to_thread(self._shutdown_telemetry)
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self._shutdown_telemetry)
+            self._export_metrics()
+            self._handle_signals(closing)
+            transport = self._transport()
+            admin = await self._admin.start()
+            closing.push_async_callback(self._admin.stop)
+            await self._sidecar.start()
+            closing.push_async_callback(self._sidecar.stop)
+            listen = await transport.start()
+            closing.push_async_callback(transport.stop, 0.0)
+            watching = asyncio.create_task(self._watch())
+            closing.push_async_callback(self._stop_watching, watching)
+            await self._health.set_serving(True)
+            LOG.info(
+                "%s %s serves on %s, admin on http://%s; transport %s: %s",
+                *(self._sidecar.name, __version__, listen, admin, *self._choice),
+            )
+            if on_ready is not None:
+                on_ready(listen, admin)
+            await self._stop.wait()
+            await self._drain(transport)
         LOG.info("stopped")
 
     def stop(self) -> None:
@@ -97,27 +98,66 @@ class Process:
     async def reload(self, why: str) -> None:
         """Read the configuration again; if it is broken the old one serves on, and log, metric and /readyz say so."""
         async with self._reload_lock:
+            if self._stop.is_set():
+                return
             try:
                 summary = await asyncio.to_thread(self._sidecar.reload)
             except InvalidConfigurationError as error:
-                self._broken = error
-                self._reloads.add(("error",))
                 for finding in error.findings:
                     LOG.error("%s", finding)
-                LOG.error(
-                    "reload (%s): %d findings; the old configuration serves on", why, len(error.findings)
-                )
+                self._refuse(why, tuple(map(str, error.findings)))
+            except Exception as error:
+                LOG.exception("a reload failed in a way that no finding tells")
+                self._refuse(why, (f"{type(error).__name__}; the log says more",))
             else:
-                self._broken = None
+                self._broken = ()
                 self._reloads.add(("ok",))
                 LOG.info("reload (%s): %s", why, summary)
 
+    def _refuse(self, why: str, findings: tuple[str, ...]) -> None:
+        self._broken = findings
+        self._reloads.add(("error",))
+        LOG.error("reload (%s): %d findings; the old configuration serves on", why, len(findings))
+
+    def _transport(self) -> Transport:
+        settings = self._settings
+        services = [instrumented(service, self._calls, self._tracing) for service in self._sidecar.services]
+        address = settings.listen_address(self._worker or 0)
+        shared = self._worker is not None and settings.workers_share_port
+        return build(self._choice, address, services, self._health, tls=settings.tls, reuse_port=shared)
+
+    async def _drain(self, transport: Transport) -> None:
+        settings = self._settings
+        await self._health.set_serving(False)
+        LOG.info("draining: health says NOT_SERVING; calls in flight have %g s", settings.drain_time)
+
+        async def finish() -> None:
+            await asyncio.gather(asyncio.sleep(settings.drain_delay), self._sidecar.drain())
+            await transport.stop(settings.drain_time)
+
+        finishing = asyncio.create_task(finish())
+        hurried = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait((finishing, hurried), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if finishing.done():
+            finishing.result()
+        else:
+            LOG.warning("interrupted again: calls in flight are given up")
+            finishing.cancel()
+            await asyncio.wait((finishing,))
+
     async def _watch(self) -> None:
         if self._sidecar.watched:
-            async for change in changes(self._sidecar.watched):
+            async for change in changes(self._sidecar.watched, known=self._known):
                 await self.reload(str(change))
 
-    def _handle_signals(self) -> None:
+    async def _stop_watching(self, watching: asyncio.Task[None]) -> None:
+        self._stop.set()
+        async with self._reload_lock:  # a reload that runs ends before the sidecar is stopped
+            watching.cancel()
+        await asyncio.wait((watching,))
+
+    def _handle_signals(self, closing: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
         reloading: set[asyncio.Task[None]] = set()
 
@@ -126,21 +166,22 @@ class Process:
             reloading.add(task)
             task.add_done_callback(reloading.discard)
 
-        for stop_signal in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(stop_signal, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        def on_interrupt() -> None:
+            # Not so SIGTERM: a supervisor may repeat it, and a terminal's Ctrl-C reaches a worker besides it.
+            self._interrupts += 1
+            if self._interrupts > 1:
+                self._hurry.set()
+            self.stop()
 
-    def _shares_port(self) -> bool:
-        return self._worker is not None and self._settings.listen_address(0) == self._settings.listen_address(
-            1
-        )
+        handlers = {signal.SIGTERM: self.stop, signal.SIGINT: on_interrupt, signal.SIGHUP: on_hangup}
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+            closing.callback(loop.remove_signal_handler, number)
 
     def _export_metrics(self) -> None:
         self._metrics.export([self._calls, self._reloads, *self._sidecar.tallies])
         self._metrics.gauge(
-            "config.broken",
-            "1 while the newest configuration is refused",
-            lambda: float(self._broken is not None),
+            "config.broken", "1 while the newest configuration is refused", lambda: float(bool(self._broken))
         )
         self._metrics.gauge(
             "health.serving", "1 while health says SERVING", lambda: float(self._health.serving)
@@ -148,9 +189,11 @@ class Process:
 
     def _readiness(self) -> Readiness:
         details: list[str] = []
-        if self._broken is not None:
+        if not self._health.serving:
+            details.append("draining" if self._stop.is_set() else "starting")
+        if self._broken:
             details.append("the newest configuration is refused, the one before serves on:")
-            details.extend(map(str, self._broken.findings))
+            details.extend(self._broken)
         return Readiness(self._health.serving, tuple(details))
 
     def _config(self) -> Mapping[str, object]:
@@ -159,12 +202,28 @@ class Process:
             "service": self._sidecar.name,
             "version": __version__,
             "listen": str(settings.listen_address(self._worker or 0)),
-            "transport": settings.transport,
+            "transport": {
+                "asked": settings.transport,
+                "serves": self._choice.name,
+                "why": self._choice.reason,
+            },
             "tls": settings.tls is not None,
+            "client_certificates": settings.tls_client_ca is not None,
+            "drain_delay": settings.drain_delay,
+            "drain_time": settings.drain_time,
             **self._sidecar.describe(),
         }
 
-    def _shutdown_telemetry(self) -> None:
-        self._metrics.shutdown()
+    async def _shutdown_telemetry(self) -> None:
+        flushes = [self._metrics.shutdown]
         if self._tracing is not None:
-            self._tracing.shutdown()
+            flushes.append(self._tracing.shutdown)
+        # Daemons, and not the loop's own threads, which it would wait for however long a collector is silent.
+        threads = [threading.Thread(target=flush, daemon=True) for flush in flushes]
+        for thread in threads:
+            thread.start()
+        deadline_s = time.monotonic() + _FLUSH_S
+        for thread in threads:
+            await asyncio.to_thread(thread.join, max(0.0, deadline_s - time.monotonic()))
+        if any(thread.is_alive() for thread in threads):
+            LOG.warning("the OTLP collector did not take the last telemetry in %g s", _FLUSH_S)

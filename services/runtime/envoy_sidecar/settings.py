@@ -2,33 +2,47 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
+from envoy_sidecar.telemetry.logs import LogFormat, LogLevel
 from envoy_sidecar.transport.address import Address
 from envoy_sidecar.transport.choose import TransportName
 from envoy_sidecar.transport.tls import TlsFiles
 
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["text", "json"]
-
 WORKER_PLACEHOLDER = "{worker}"
 
+_MAX_SECONDS = 600
 
-def _is_address(_type: Any, value: str) -> None:
+
+class SettingsError(Exception):
+    """Options that are right one by one but cannot be served together; the message names them."""
+
+
+def _is_listen_address(_type: Any, value: str) -> None:
     Address.parse(value.replace(WORKER_PLACEHOLDER, "0"))
+
+
+def _is_admin_address(_type: Any, value: str) -> None:
+    Address.parse(value)
+
+
+def _is_seconds(_type: Any, value: float) -> None:
+    if not 0 <= value <= _MAX_SECONDS:
+        raise ValueError(f"{value:g} is not a number of seconds from 0 to {_MAX_SECONDS}")
 
 
 ListenOption = Annotated[
     str,
     Parameter(
-        validator=_is_address,
+        validator=_is_listen_address,
         help="Where Envoy calls by gRPC: HOST:PORT or unix:PATH. {worker} stands for the worker's number.",
     ),
 ]
 AdminOption = Annotated[
-    str, Parameter(validator=_is_address, help="HTTP for operators: /livez, /readyz, /metrics, /config.")
+    str,
+    Parameter(validator=_is_admin_address, help="HTTP for operators: /livez, /readyz, /metrics, /config."),
 ]
 
 
@@ -60,14 +74,14 @@ class ServerSettings:
     drain_delay: Annotated[
         float,
         Parameter(
-            validator=validators.Number(gte=0, lte=600),
+            validator=_is_seconds,
             help="Seconds to keep serving after health says NOT_SERVING, so that Envoy notices first.",
         ),
     ] = 1.0
     drain_time: Annotated[
         float,
         Parameter(
-            validator=validators.Number(gte=0, lte=600),
+            validator=_is_seconds,
             help="Seconds within which calls in flight finish after that; then the process exits.",
         ),
     ] = 10.0
@@ -79,15 +93,21 @@ class ServerSettings:
     ] = "text"
 
     def __post_init__(self) -> None:
-        """Refuse combinations that cannot be served; ValueError names the options."""
+        """Refuse combinations that cannot be served; SettingsError names the options."""
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("--tls-cert and --tls-key go together")
+            raise SettingsError("--tls-cert and --tls-key go together")
         if self.tls_client_ca is not None and self.tls_cert is None:
-            raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
+            raise SettingsError("--tls-client-ca needs --tls-cert and --tls-key")
         if self.workers > 1 and self.listen.startswith("unix:") and WORKER_PLACEHOLDER not in self.listen:
-            raise ValueError(
+            raise SettingsError(
                 "--workers over a Unix socket needs one for each: --listen unix:/path/{worker}.sock"
             )
+        try:
+            addresses = [self.listen_address(worker) for worker in range(self.workers)]
+        except ValueError as error:
+            raise SettingsError(f"--listen with {self.workers} workers: {error}") from None
+        if self.workers > 1 and not addresses[0].is_unix and addresses[0].port == 0:
+            raise SettingsError("--workers needs a port in --listen: with port 0 each would pick another one")
 
     @property
     def tls(self) -> TlsFiles | None:
@@ -95,6 +115,11 @@ class ServerSettings:
         if self.tls_cert is None or self.tls_key is None:
             return None
         return TlsFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
+
+    @property
+    def workers_share_port(self) -> bool:
+        """Whether several workers listen on one and the same address."""
+        return self.workers > 1 and WORKER_PLACEHOLDER not in self.listen
 
     def listen_address(self, worker: int = 0) -> Address:
         """Return where the worker with that number (from 0) listens."""

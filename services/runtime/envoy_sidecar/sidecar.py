@@ -40,5 +40,8 @@ class Sidecar(Protocol):
     async def start(self) -> None:
         """Start what runs beside the requests; called on the event loop before the transport serves."""
 
+    async def drain(self) -> None:
+        """End the streams that would not end by themselves; called when health says NOT_SERVING, while calls go on."""
+
     async def stop(self) -> None:
         """Stop it and flush; called after the transport has stopped."""

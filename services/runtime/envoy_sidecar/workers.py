@@ -1,31 +1,35 @@
-"""Several processes for one service: spawned, watched, replaced when they die, shown as one to the operator."""
+"""Several processes for one service: spawned, watched, replaced when they die, and ended with their supervisor."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-import httpx
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
-from prometheus_client.parser import text_string_to_metric_families
-
-from envoy_sidecar.admin import AdminServer, AdminViews, Readiness, admin_app
+from envoy_sidecar.admin import AdminServer, AdminViews, admin_app
 from envoy_sidecar.settings import ServerSettings
+from envoy_sidecar.transport import unix_socket
 from envoy_sidecar.transport.address import Address
+from envoy_sidecar.transport.port import ListenError
+from envoy_sidecar.worker_views import WorkerViews
 
 LOG = logging.getLogger(__name__)
 
 WORKER_VARIABLE = "ENVOY_SIDECAR_WORKER"
 """Set in a worker's environment: `NUMBER:ADMIN_SOCKET_PATH`."""
 
-_RESTART_DELAY_S = 0.5
+_EXIT_REFUSED = 2
+_FIRST_DELAY_S = 0.5
+_LONGEST_DELAY_S = 30.0
+_STEADY_S = 60.0
 _EXIT_MARGIN_S = 5.0
-_ASK_TIMEOUT_S = 2.0
+_STDIN = 0
 
 
 def worker_from_environment() -> tuple[int, Address] | None:
@@ -37,29 +41,72 @@ def worker_from_environment() -> tuple[int, Address] | None:
     return int(number), Address(path=path)
 
 
+def stop_with_supervisor(stop: Callable[[], None]) -> None:
+    """Call *stop* when the supervisor is gone, however it went; to be called on the event loop of a worker.
+
+    The supervisor holds the other end of the worker's stdin and never writes to it, so it ends with the supervisor.
+    """
+    loop = asyncio.get_running_loop()
+
+    def on_end() -> None:
+        if not os.read(_STDIN, 1):
+            loop.remove_reader(_STDIN)
+            LOG.warning("the supervisor is gone")
+            stop()
+
+    loop.add_reader(_STDIN, on_end)
+
+
 class Supervisor:
     """Keeps N copies of this very command running, and serves one admin address for all of them."""
 
     def __init__(self, name: str, settings: ServerSettings) -> None:
         self._name = name
         self._settings = settings
-        self._folder = tempfile.TemporaryDirectory(prefix="envoy-sidecar-workers-")
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._deaths = 0
+        self._refused = False
         self._stop = asyncio.Event()
-        views = AdminViews(self._readiness, self._prometheus, self._config)
-        self._admin = AdminServer(Address.parse(settings.admin), admin_app(views))
 
     async def run(self) -> int:
-        """Run until SIGTERM or SIGINT, pass it on, wait for the drain; return 0, or 1 if a worker had to be killed."""
+        """Run until SIGTERM or SIGINT, pass it on, wait for the drain.
+
+        Return 0; 1 if a worker had to be killed; 2 if a worker refused to start for the reason that it logged. Raises
+        ListenError when an address is taken.
+        """
         loop = asyncio.get_running_loop()
-        for stop_signal in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(stop_signal, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._signal_all, signal.SIGHUP)
-        admin = await self._admin.start()
-        LOG.info("%s: %d workers, admin of all on http://%s", self._name, self._settings.workers, admin)
-        keepers = [asyncio.create_task(self._keep(number)) for number in range(self._settings.workers)]
-        await self._stop.wait()
+        with contextlib.ExitStack() as closing:
+            folder = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="envoy-sidecar-workers-")))
+            lifeline, held = os.pipe()
+            closing.callback(os.close, lifeline)
+            closing.callback(os.close, held)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stop.set)
+                closing.callback(loop.remove_signal_handler, number)
+            loop.add_signal_handler(signal.SIGHUP, self._reload_all, folder)
+            closing.callback(loop.remove_signal_handler, signal.SIGHUP)
+            self._claim_addresses()
+            return await self._supervise(folder, lifeline)
+
+    async def _supervise(self, folder: Path, lifeline: int) -> int:
+        count = self._settings.workers
+        sockets = [_socket(folder, number) for number in range(count)]
+        shown = WorkerViews(sockets, lambda: self._deaths)
+        views = AdminViews(shown.readiness, shown.prometheus, shown.config)
+        server = AdminServer(Address.parse(self._settings.admin), admin_app(views))
+        admin = await server.start()
+        LOG.info("%s: %d workers, admin of all on http://%s", self._name, count, admin)
+        keepers = [asyncio.create_task(self._keep(number, folder, lifeline)) for number in range(count)]
+        try:
+            await self._stop.wait()
+            killed = await self._end(keepers)
+        finally:
+            await server.stop()
+        if self._refused:
+            return _EXIT_REFUSED
+        return 1 if killed else 0
+
+    async def _end(self, keepers: list[asyncio.Task[None]]) -> bool:
         self._signal_all(signal.SIGTERM)
         bound_s = self._settings.drain_delay + self._settings.drain_time + _EXIT_MARGIN_S
         _, late = await asyncio.wait(keepers, timeout=bound_s)
@@ -67,87 +114,81 @@ class Supervisor:
             LOG.error("%d workers did not stop in %g s and are killed", len(late), bound_s)
             self._signal_all(signal.SIGKILL)
             await asyncio.wait(late)
-        await self._admin.stop()
-        self._folder.cleanup()
-        return 1 if late else 0
+        return bool(late)
 
-    async def _keep(self, number: int) -> None:
+    async def _keep(self, number: int, folder: Path, lifeline: int) -> None:
+        delay_s = _FIRST_DELAY_S
+        first = True
         while not self._stop.is_set():
-            environment = {**os.environ, WORKER_VARIABLE: f"{number}:{self._socket(number)}"}
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", f"envoy_{self._name}", *sys.argv[1:], env=environment
-            )
-            self._processes[number] = process
-            if self._stop.is_set():
-                process.send_signal(signal.SIGTERM)
-            code = await process.wait()
+            started_s = time.monotonic()
+            code, pid = await self._run_once(number, folder, lifeline)
             if self._stop.is_set():
                 return
+            if first and code == _EXIT_REFUSED:
+                LOG.error("worker %d refused to start; all are stopped", number)
+                self._refused = True
+                self._stop.set()
+                return
+            first = False
             self._deaths += 1
-            LOG.error("worker %d (pid %d) died with exit code %d; it is replaced", number, process.pid, code)
-            await asyncio.sleep(_RESTART_DELAY_S)
+            if time.monotonic() - started_s > _STEADY_S:
+                delay_s = _FIRST_DELAY_S
+            LOG.error(
+                "worker %d (pid %d) died with exit code %d; it is replaced in %g s",
+                number,
+                pid,
+                code,
+                delay_s,
+            )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), delay_s)
+            delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+
+    async def _run_once(self, number: int, folder: Path, lifeline: int) -> tuple[int, int]:
+        admin = _socket(folder, number)
+        admin.unlink(missing_ok=True)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *sys.orig_argv[1:],
+            # What a worker that dies leaves behind goes with the supervisor's folder.
+            env={**os.environ, WORKER_VARIABLE: f"{number}:{admin}", "TMPDIR": str(folder)},
+            stdin=lifeline,
+        )
+        self._processes[number] = process
+        if self._stop.is_set():
+            self._signal(process, signal.SIGTERM)
+        return await process.wait(), process.pid
+
+    def _claim_addresses(self) -> None:
+        """Fail here if somebody else listens: workers share a port, so they would share it with a stranger as well."""
+        for address in {self._settings.listen_address(number) for number in range(self._settings.workers)}:
+            if address.is_unix:
+                unix_socket.claim(address.path)
+                continue
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            try:
+                socket.create_server((address.host, address.port), family=family).close()
+            except OSError as error:
+                raise ListenError(
+                    f"{address}: cannot listen there, perhaps another server does: {error}"
+                ) from None
+
+    def _reload_all(self, folder: Path) -> None:
+        for number, process in self._processes.items():
+            # Before it handles signals SIGHUP would end it; it then reads the newest configuration anyway.
+            if _socket(folder, number).exists():
+                self._signal(process, signal.SIGHUP)
 
     def _signal_all(self, number: signal.Signals) -> None:
         for process in self._processes.values():
-            if process.returncode is None:
+            self._signal(process, number)
+
+    @staticmethod
+    def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
 
-    def _socket(self, number: int) -> Path:
-        return Path(self._folder.name) / f"{number}.sock"
 
-    def _ask(self, number: int, path: str) -> httpx.Response:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self._socket(number)))) as client:
-            return client.get(f"http://worker{path}", timeout=_ASK_TIMEOUT_S)
-
-    def _readiness(self) -> Readiness:
-        ready, details = True, []
-        for number in range(self._settings.workers):
-            try:
-                answer = self._ask(number, "/readyz")
-            except httpx.HTTPError as error:
-                ready = False
-                details.append(f"worker {number}: does not answer: {error}")
-            else:
-                ready = ready and answer.is_success
-                details.extend(f"worker {number}: {line}" for line in answer.text.splitlines())
-        return Readiness(ready, tuple(details))
-
-    def _config(self) -> Mapping[str, object]:
-        try:
-            worker: object = self._ask(0, "/config").json()
-        except httpx.HTTPError as error:
-            worker = f"worker 0 does not answer: {error}"
-        return {"workers": self._settings.workers, "worker": worker}
-
-    def _prometheus(self) -> bytes:
-        texts: dict[str, str] = {}
-        for number in range(self._settings.workers):
-            try:
-                texts[str(number)] = self._ask(number, "/metrics").text
-            except httpx.HTTPError as error:
-                LOG.warning("worker %d: no metrics: %s", number, error)
-        registry = CollectorRegistry()
-        registry.register(_Merged(texts, self._deaths))
-        return generate_latest(registry)
-
-
-class _Merged:
-    """A Prometheus collector that gives every worker's samples with a `worker` label, and the count of deaths."""
-
-    def __init__(self, texts: Mapping[str, str], deaths: int) -> None:
-        self._texts = texts
-        self._deaths = deaths
-
-    def collect(self) -> list[Metric]:
-        merged: dict[str, Metric] = {}
-        for worker, text in self._texts.items():
-            for family in text_string_to_metric_families(text):
-                target = merged.setdefault(
-                    family.name, Metric(family.name, family.documentation, family.type)
-                )
-                for sample in family.samples:
-                    target.samples.append(sample._replace(labels={**sample.labels, "worker": worker}))
-        deaths = CounterMetricFamily(
-            "worker_deaths", "Workers that died and were replaced", value=self._deaths
-        )
-        return [*merged.values(), deaths]
+def _socket(folder: Path, number: int) -> Path:
+    return folder / f"{number}.sock"

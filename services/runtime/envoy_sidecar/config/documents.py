@@ -20,11 +20,18 @@ Scalar = str | int | float | bool | None
 _TAG = "tag:yaml.org,2002:"
 _MERGE = "<<"
 _CONSTRUCT: dict[str, Callable[[str], Scalar]] = {
-    "int": lambda text: int(text.replace("_", ""), 0),
+    "int": lambda text: _integer(text.replace("_", "")),
     "float": lambda text: float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan")),
     "bool": lambda text: text.lower() == "true",
     "null": lambda _text: None,
 }
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        return int(text)  # 010: a zero in front means nothing in YAML 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +39,14 @@ class Node:
     """One value of a document.
 
     Exactly one of three kinds: a mapping (`mapping` is a dict of nodes), a sequence (`sequence` is a tuple of nodes),
-    or else a scalar (`scalar`). `path` is the place inside the document (`descriptors[0].key`). `key_positions` holds
+    or else a scalar (`scalar`, and `written` as it is spelled, without quotes). `path` is the place inside the document (`descriptors[0].key`). `key_positions` holds
     where each key of a mapping stands; `duplicates` lists keys that came again, with the position of the repetition.
     """
 
     position: Position
     path: str
     scalar: Scalar = None
+    written: str = ""
     mapping: dict[str, "Node"] | None = None
     sequence: tuple["Node", ...] | None = None
     key_positions: dict[str, Position] = field(default_factory=dict)
@@ -84,7 +92,7 @@ def read_documents(text: str, file: str) -> list[Node]:
         position = Position(file, mark.line + 1, mark.column + 1) if mark else Position(file)
         message = " ".join(part for part in (error.context, error.problem) if part) or "this is not YAML"
         raise InvalidConfigurationError([Finding(position, message)]) from None
-    except YAMLError as error:
+    except (YAMLError, OverflowError) as error:  # OverflowError: an escape beyond Unicode, "\\U99999999"
         raise InvalidConfigurationError([Finding(Position(file), f"this is not YAML: {error}")]) from None
     except RecursionError:
         message = f"nested deeper than {MAX_DEPTH} levels"
@@ -92,8 +100,9 @@ def read_documents(text: str, file: str) -> list[Node]:
 
 
 def _documents(text: str, file: str) -> Iterator[Node]:
+    reader = _Reader(file)
     for root in YAML(typ="rt", pure=True).compose_all(text):
-        yield _Reader(file).read(root, "", 0)
+        yield reader.read(root, "", 0)
 
 
 class _Reader:
@@ -118,7 +127,7 @@ class _Reader:
         if isinstance(node, SequenceNode):
             items = tuple(self.read(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(node.value))
             return Node(position, path, sequence=items)
-        return Node(position, path, scalar=self._scalar(node, path))
+        return Node(position, path, scalar=self._scalar(node, path), written=str(node.value))
 
     def _mapping(self, node: MappingNode, path: str, depth: int) -> Node:
         mapping: dict[str, Node] = {}
@@ -129,7 +138,7 @@ class _Reader:
             position = self._position(key_node)
             if not isinstance(key_node, ScalarNode):
                 raise InvalidConfigurationError([Finding(position, "a key must be text", path=path)])
-            key = str(key_node.value)
+            key = self._text(key_node, path)
             value = self.read(value_node, f"{path}.{key}" if path else key, depth + 1)
             if key == _MERGE and value.kind in {"mapping", "list"}:
                 for source in value.sequence or (value,):
@@ -147,8 +156,17 @@ class _Reader:
             duplicates=tuple(duplicates),
         )
 
-    def _scalar(self, node: YamlNode, path: str) -> Scalar:
+    def _text(self, node: YamlNode, path: str) -> str:
         text = str(node.value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            message = "this holds half a character (a lone surrogate), which is no text"
+            raise InvalidConfigurationError([Finding(self._position(node), message, path=path)]) from None
+        return text
+
+    def _scalar(self, node: YamlNode, path: str) -> Scalar:
+        text = self._text(node, path)
         construct = _CONSTRUCT.get(str(node.tag).removeprefix(_TAG))
         if construct is None:
             return text

@@ -1,21 +1,25 @@
 """Watched configuration: changes are told by content, so a ConfigMap's symlink swap is one and a `touch` is none."""
 
+import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from watchfiles import awatch
+
+from envoy_sidecar.config.files import find_files
 
 LOG = logging.getLogger(__name__)
 
 DEBOUNCE_MS = 200
 """How long a burst of events may last until it is looked at as one change, in milliseconds."""
 
-_POLL_MS = 5_000
+_TICK_MS = 500
+_TICKS_PER_LOOK = 10
 
-CONFIGURATION_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+Seen = tuple[tuple[int, ...], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +38,26 @@ class Change:
         return "; ".join(f"{what} {', '.join(names)}" for what, names in parts if names) or "nothing"
 
 
-def configuration_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files of *paths*: a file itself; of a folder, at any depth, the YAML and JSON files by name.
+def fingerprint(paths: Iterable[Path], seen: dict[str, Seen] | None = None) -> dict[str, bytes]:
+    """Return a hash of the content of each configuration file (see `find_files`); an unreadable one has an empty hash.
 
-    Names that begin with a dot are passed over (`..data` of a ConfigMap, an editor's swap file); links are followed.
+    With *seen*, which it keeps up to date, only those files are read whose status has changed since.
     """
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        for child in sorted(path.iterdir()):
-            if child.name.startswith("."):
-                continue
-            if child.is_dir() or child.suffix in CONFIGURATION_SUFFIXES:
-                yield from configuration_files([child])
-
-
-def fingerprint(paths: Iterable[Path]) -> dict[str, bytes]:
-    """Return a hash of the content of each configuration file; an unreadable one has an empty hash."""
-    hashes: dict[str, bytes] = {}
-    for path in configuration_files(paths):
+    seen = {} if seen is None else seen
+    found = find_files(paths)
+    hashes = {finding.position.file: b"" for finding in found.findings}
+    for path in found.paths:
+        name = str(path)
         try:
-            hashes[str(path)] = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+            status = path.stat()
+            signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if name not in seen or seen[name][0] != signature:
+                seen[name] = signature, hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
         except OSError:
-            hashes[str(path)] = b""
+            seen[name] = (), b""
+        hashes[name] = seen[name][1]
+    for name in seen.keys() - hashes.keys():
+        del seen[name]
     return hashes
 
 
@@ -70,24 +70,46 @@ def compare(before: dict[str, bytes], after: dict[str, bytes]) -> Change:
     )
 
 
-async def changes(paths: Sequence[Path], *, debounce_ms: int = DEBOUNCE_MS) -> AsyncIterator[Change]:
-    """Yield each change of content below *paths*, for ever.
+async def changes(
+    paths: Sequence[Path], *, known: dict[str, bytes] | None = None, debounce_ms: int = DEBOUNCE_MS
+) -> AsyncIterator[Change]:
+    """Yield each change of content below *paths*, for ever; the first one against *known* (a `fingerprint`) if given.
 
     A file is watched by its folder, so that replacing it by a rename is seen. Where the file system sends no events
     (some network mounts), a look every few seconds finds the change.
     """
-    known = fingerprint(paths)
-    folders = {path if path.is_dir() else path.parent for path in paths}
-    events = awatch(
-        *(folder for folder in folders if folder.is_dir()),
-        debounce=debounce_ms,
-        rust_timeout=_POLL_MS,
-        yield_on_timeout=True,
-        watch_filter=None,
-    )
-    async for _ in events:
-        current = fingerprint(paths)
-        change = compare(known, current)
-        known = current
+    seen: dict[str, Seen] = {}
+    before = await asyncio.to_thread(fingerprint, paths, seen) if known is None else known
+    async for _ in _looks(paths, debounce_ms):
+        current = await asyncio.to_thread(fingerprint, paths, seen)
+        change = compare(before, current)
+        before = current
         if change:
             yield change
+
+
+async def _looks(paths: Sequence[Path], debounce_ms: int) -> AsyncIterator[None]:
+    """Yield whenever it is time to look: after a burst of events, soon after the start, and every few seconds."""
+    trouble = ""
+    while True:
+        folders = {path if path.is_dir() else path.parent for path in paths}
+        events = awatch(
+            *(folder for folder in folders if folder.is_dir()),
+            debounce=debounce_ms,
+            rust_timeout=_TICK_MS,
+            yield_on_timeout=True,
+            watch_filter=None,
+        )
+        ticks = 0
+        try:
+            async for names in events:
+                # The first tick finds what changed before the events began to come.
+                if names or ticks % _TICKS_PER_LOOK == 0:
+                    yield
+                ticks += 0 if names else 1
+        except (OSError, RuntimeError) as error:
+            if str(error) != trouble:
+                trouble = str(error)
+                LOG.warning("no file events, looking every few seconds instead: %s", error)
+        await asyncio.sleep(_TICK_MS * _TICKS_PER_LOOK / 1000)
+        yield

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.telemetry.tracing import Tracing
+from envoy_sidecar.transport.batching import answer_batch
 from envoy_sidecar.transport.port import Answer, Call, Failure, Service, UnaryHandler
 
 
@@ -22,11 +23,12 @@ def _counted(method: str, handler: UnaryHandler, tally: Tally) -> UnaryHandler:
     ok = (method, "OK")
 
     def counted(calls: Sequence[Call]) -> Sequence[Answer]:
-        answers = handler(calls)
+        answers = answer_batch(handler, calls)  # so that a handler's failure is counted, and seen in a span
         failures = [answer for answer in answers if isinstance(answer, Failure)]
         for failure in failures:
             tally.add((method, failure.code.name))
-        tally.add(ok, len(answers) - len(failures))
+        if len(failures) < len(answers):
+            tally.add(ok, len(answers) - len(failures))
         return answers
 
     return counted

@@ -4,9 +4,15 @@ import json
 import logging
 import sys
 import time
-from typing import TextIO
+from typing import Literal, TextIO
 
-from envoy_sidecar.settings import LogFormat, LogLevel
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+
+# A line break or an escape sequence in what a caller sent must not forge a record or drive a terminal.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
+_CONTROLS |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+_CONTROLS_OF_A_LINE = {code: text for code, text in _CONTROLS.items() if code != ord("\n")}
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
@@ -17,7 +23,7 @@ def configure(level: LogLevel, log_format: LogFormat, stream: TextIO | None = No
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Each is chatty at info about what an operator of these services did not ask.
-    for name in ("uvicorn.access", "uvicorn.error", "watchfiles.main", "httpx", "grpc"):
+    for name in ("uvicorn.access", "uvicorn.error", "watchfiles", "httpx", "httpcore", "grpc"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
@@ -30,14 +36,17 @@ def _time(record: logging.LogRecord) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """`TIME LEVEL LOGGER MESSAGE key=value …`; a record's `extra` fields become the pairs."""
+    """`TIME LEVEL LOGGER MESSAGE key=value …`; a record's `extra` fields become the pairs, control characters are escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line, and a traceback below it if it has one."""
+        """Return the record as one line, and its traceback, if it has one, indented below it."""
         pairs = "".join(f" {key}={value!r}" for key, value in _fields(record).items())
-        message = record.getMessage().replace("\n", "\n  ")
+        message = record.getMessage().translate(_CONTROLS)
         line = f"{_time(record)} {record.levelname:<7} {record.name} {message}{pairs}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if not record.exc_info:
+            return line
+        traceback = self.formatException(record.exc_info).translate(_CONTROLS_OF_A_LINE)
+        return "\n  ".join([line, *traceback.split("\n")])
 
 
 class JsonFormatter(logging.Formatter):
@@ -46,11 +55,11 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as JSON; what JSON cannot hold becomes its text."""
         entry: dict[str, object] = {
+            **_fields(record),
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_fields(record),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)

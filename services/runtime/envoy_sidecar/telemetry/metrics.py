@@ -1,6 +1,7 @@
 """Export of the process's counters: OpenTelemetry, scraped by Prometheus, and pushed by OTLP when configured so."""
 
 import os
+import uuid
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -8,12 +9,14 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, OTELResourceDetector, Resource
 from prometheus_client import CollectorRegistry, generate_latest
 
 from envoy_sidecar.telemetry.tally import Tally
 
 SCOPE = "envoy_sidecar"
+# Of this process: without it the counters of several workers would be taken for one that jumps.
+_INSTANCE = str(uuid.uuid4())
 MISSING_OTLP = "OTLP is configured by OTEL_* but not installed: pip install 'envoy-sidecars[otlp]'"
 
 
@@ -34,8 +37,7 @@ class Metrics:
         ]
         if otlp_wanted("METRICS"):
             readers.append(_otlp_reader())
-        resource = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", service)})
-        self._provider = MeterProvider(readers, resource, shutdown_on_exit=False)
+        self._provider = MeterProvider(readers, resource(service), shutdown_on_exit=False)
         self._meter = self._provider.get_meter(SCOPE)
 
     def export(self, tallies: Iterable[Tally]) -> None:
@@ -58,6 +60,12 @@ class Metrics:
     def shutdown(self) -> None:
         """Push what is left and stop."""
         self._provider.shutdown()
+
+
+def resource(service: str) -> Resource:
+    """Return who sends the telemetry; what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say goes first."""
+    own = {SERVICE_NAME: service, SERVICE_INSTANCE_ID: _INSTANCE}
+    return Resource.create({**own, **OTELResourceDetector().detect().attributes})
 
 
 def otlp_wanted(signal: str) -> bool:

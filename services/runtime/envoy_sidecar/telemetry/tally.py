@@ -1,11 +1,10 @@
-"""Counters and histograms for the hot path: plain dict and list updates in process, read only when exported.
+"""Counters for the hot path: plain dict updates in process, read only when exported.
 
 An OpenTelemetry instrument costs microseconds a call (attribute sets are hashed and locked); a dict update costs
 tens of nanoseconds. Each object here is written by one thread only (the transport's dispatcher, or the event loop);
 a reader may see a value that is one update old.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 
 OTHER = "other"
@@ -43,21 +42,3 @@ class Tally:
     def value(self, labels: tuple[str, ...] = ()) -> int:
         """Return the count under *labels*; 0 if never counted."""
         return self.counts.get(labels, 0)
-
-
-class Distribution:
-    """A histogram without labels; *bounds* are the upper bounds of its buckets, ascending, in the unit of the name."""
-
-    __slots__ = ("bounds", "buckets", "description", "name", "total")
-
-    def __init__(self, name: str, description: str, bounds: Sequence[float]) -> None:
-        self.name = name
-        self.description = description
-        self.bounds = tuple(bounds)
-        self.buckets = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def record(self, value: float) -> None:
-        """Count one observation in the first bucket whose bound is at least *value*."""
-        self.buckets[bisect_left(self.bounds, value)] += 1
-        self.total += value

@@ -1,26 +1,26 @@
 """A span per request, only for callers whose trace is sampled, and only when OTLP is configured."""
 
-import os
+import re
 from collections.abc import Sequence
 
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from envoy_sidecar.telemetry.metrics import MISSING_OTLP, SCOPE, TelemetryError, otlp_wanted
+from envoy_sidecar.telemetry.metrics import MISSING_OTLP, SCOPE, TelemetryError, otlp_wanted, resource
 from envoy_sidecar.transport.port import Answer, Call, Failure
 
 _SAMPLED = 0x01
+# https://www.w3.org/TR/trace-context/#traceparent-header; a later version may carry more behind the flags.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?")
 
 
 class Tracing:
     """Records finished calls as spans of the caller's trace."""
 
     def __init__(self, service: str, exporter: SpanExporter) -> None:
-        resource = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", service)})
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider = TracerProvider(resource=resource(service), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer(SCOPE)
         self._propagator = TraceContextTextMapPropagator()
@@ -33,6 +33,8 @@ class Tracing:
             if call.traceparent is None or not is_sampled(call.traceparent):
                 continue
             context = self._propagator.extract({"traceparent": call.traceparent})
+            if not get_current_span(context).get_span_context().is_valid:
+                continue  # well formed, yet nobody's: an id of zeros, or version ff
             span = self._tracer.start_span(method, context, SpanKind.SERVER, start_time=started_ns)
             span.set_attribute("rpc.system", "grpc")
             if isinstance(answer, Failure):
@@ -45,11 +47,9 @@ class Tracing:
 
 
 def is_sampled(traceparent: str) -> bool:
-    """Return whether the flags at the end of a W3C traceparent have the sampled bit; False if it is malformed."""
-    try:
-        return bool(int(traceparent[-2:], 16) & _SAMPLED)
-    except ValueError:
-        return False
+    """Return whether the flags of a W3C traceparent have the sampled bit; False if it is malformed."""
+    match = _TRACEPARENT.fullmatch(traceparent)
+    return match is not None and bool(int(match[1], 16) & _SAMPLED)
 
 
 def tracing_by_environment(service: str) -> Tracing | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
 from queue import SimpleQueue
 
 import grpc
@@ -12,7 +15,14 @@ from grpc_health.v1 import health_pb2_grpc
 
 from envoy_sidecar.transport import unix_socket
 from envoy_sidecar.transport.address import Address
-from envoy_sidecar.transport.batching import MAX_BATCH_CALLS, MAX_MESSAGE_BYTES, answer_batch
+from envoy_sidecar.transport.batching import (
+    HANDLER_FAILED,
+    MAX_BATCH_CALLS,
+    MAX_MESSAGE_BYTES,
+    answer_batch,
+    join,
+    traceparent_or_none,
+)
 from envoy_sidecar.transport.health import HealthBoard
 from envoy_sidecar.transport.port import (
     Answer,
@@ -24,8 +34,10 @@ from envoy_sidecar.transport.port import (
     StreamHandler,
     UnaryHandler,
 )
+from envoy_sidecar.transport.quiet import Quiet
 from envoy_sidecar.transport.tls import CertificateReloader, TlsFiles
 
+LOG = logging.getLogger(__name__)
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _Waiting = tuple[UnaryHandler, Call, asyncio.Future[Answer]]
 
@@ -48,6 +60,7 @@ class GrpcioTransport:
         self._tls = tls
         self._reuse_port = reuse_port
         self._dispatcher = _Dispatcher()
+        self._quiet = Quiet()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> Address:
@@ -65,17 +78,23 @@ class GrpcioTransport:
             server.add_generic_rpc_handlers((self._handlers(service),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
         bound = self._bind(server)
-        self._dispatcher.start()
         await server.start()
         self._server = server
+        self._dispatcher.start()
         return bound
 
     async def stop(self, grace_s: float) -> None:
-        """Refuse new calls, finish those in flight for at most *grace_s*, then close."""
-        if self._server is not None:
-            await self._server.stop(grace_s)
-            self._server = None
-            await asyncio.to_thread(self._dispatcher.stop)
+        """Answer until no unary call has come for a moment; then refuse new ones and let the streams end.
+
+        Both together take at most *grace_s*. A second call, after the first was cancelled, goes on from there.
+        """
+        if self._server is None:
+            return
+        deadline_s = time.monotonic() + grace_s
+        await self._quiet.wait(deadline_s)
+        await self._server.stop(max(0.0, deadline_s - time.monotonic()))
+        self._server = None
+        await asyncio.to_thread(self._dispatcher.stop)
 
     def _bind(self, server: grpc.aio.Server) -> Address:
         address = self._address
@@ -99,9 +118,13 @@ class GrpcioTransport:
 
     def _unary(self, handler: UnaryHandler) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def call(request: bytes, context: _Context) -> bytes:
-            future = asyncio.get_running_loop().create_future()
-            self._dispatcher.put((handler, Call(request, _traceparent(context)), future))
-            answer: Answer = await future
+            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            self._quiet.begin()
+            try:
+                self._dispatcher.put((handler, Call(request, _traceparent(context)), future))
+                answer = await future
+            finally:
+                self._quiet.end()
             if isinstance(answer, Failure):
                 await context.abort(answer.code, answer.message)
             return answer
@@ -124,7 +147,7 @@ class _Dispatcher:
 
     def stop(self) -> None:
         self._queue.put(None)
-        self._thread.join()
+        join(self._thread)
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
@@ -139,14 +162,17 @@ class _Dispatcher:
 
     def _answer(self, batch: list[_Waiting]) -> None:
         # A call whose caller has gone or whose deadline has passed is not worth deciding.
-        by_handler: dict[UnaryHandler, list[_Waiting]] = {}
+        by_handler: dict[int, list[_Waiting]] = {}
         for waiting in batch:
             if not waiting[2].cancelled():
-                by_handler.setdefault(waiting[0], []).append(waiting)
-        for handler, group in by_handler.items():
-            answers = answer_batch(handler, [call for _, call, _ in group])
+                by_handler.setdefault(id(waiting[0]), []).append(waiting)
+        for group in by_handler.values():
+            answers = answer_batch(group[0][0], [call for _, call, _ in group])
             futures = [future for _, _, future in group]
-            futures[0].get_loop().call_soon_threadsafe(_resolve, futures, answers)
+            with suppress(
+                RuntimeError
+            ):  # the loop has closed: the server stopped without waiting for this handler
+                futures[0].get_loop().call_soon_threadsafe(_resolve, futures, answers)
 
 
 def _resolve(futures: Sequence[asyncio.Future[Answer]], answers: Sequence[Answer]) -> None:
@@ -156,10 +182,16 @@ def _resolve(futures: Sequence[asyncio.Future[Answer]], answers: Sequence[Answer
 
 
 def _stream(handler: StreamHandler) -> grpc.RpcMethodHandler[bytes, bytes]:
-    async def call(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
+    async def call(requests: AsyncIterator[bytes], context: _Context) -> AsyncGenerator[bytes, None]:
         metadata = {key.lower(): value for key, value in context.invocation_metadata() or ()}
-        async for response in handler(requests, Peer(context.peer(), metadata)):
-            yield response
+        try:
+            # Closed here and now: a cancelled stream's handler must not wait for the garbage collector to clean up.
+            async with aclosing(handler(requests, Peer(context.peer(), metadata))) as responses:
+                async for response in responses:
+                    yield response
+        except Exception:
+            LOG.exception("a stream handler raised")
+            await context.abort(HANDLER_FAILED.code, HANDLER_FAILED.message)
 
     return grpc.stream_stream_rpc_method_handler(call)
 
@@ -167,5 +199,5 @@ def _stream(handler: StreamHandler) -> grpc.RpcMethodHandler[bytes, bytes]:
 def _traceparent(context: _Context) -> str | None:
     for key, value in context.invocation_metadata() or ():
         if key == "traceparent":
-            return value if isinstance(value, str) else None
+            return traceparent_or_none(value)
     return None

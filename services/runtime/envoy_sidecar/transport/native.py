@@ -17,14 +17,20 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from envoy_sidecar.transport import unix_socket
 from envoy_sidecar.transport.address import Address
-from envoy_sidecar.transport.batching import MAX_BATCH_CALLS, MAX_MESSAGE_BYTES, answer_batch
+from envoy_sidecar.transport.batching import (
+    MAX_BATCH_CALLS,
+    MAX_MESSAGE_BYTES,
+    answer_batch,
+    join,
+    traceparent_or_none,
+)
 from envoy_sidecar.transport.grpcio import GrpcioTransport
 from envoy_sidecar.transport.health import HealthBoard
 from envoy_sidecar.transport.port import Call, ListenError, Service, UnaryHandler
+from envoy_sidecar.transport.quiet import Quiet
 
-_TRACEPARENT_LENGTH = 55
-_QUIET_S = 0.2
-_POLL_S = 0.02
+_Event = tuple[int, int, int, bytes | None, bytes | str | None]
+
 _TOO_LARGE = int(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
 
 
@@ -52,7 +58,8 @@ class NativeTransport:
         self._reuse_port = reuse_port
         self._front: NativeGrpcFront | None = None
         self._behind: GrpcioTransport | None = None
-        self._folder: str | None = None
+        self._folder = ""
+        self._quiet = Quiet()
         self._dispatcher: _Dispatcher | None = None
 
     async def start(self) -> Address:
@@ -73,64 +80,60 @@ class NativeTransport:
                 f"{address}: cannot listen there, perhaps another server does: {error}"
             ) from None
         self._folder = tempfile.mkdtemp(prefix="envoy-sidecar-")
-        behind = Path(self._folder) / "streams.sock"
-        self._behind = GrpcioTransport(Address(path=str(behind)), self._streams, self._health)
-        await self._behind.start()
-        front.set_fallback(str(behind))
-        front.start()
+        try:
+            behind = Path(self._folder) / "s"
+            self._behind = GrpcioTransport(Address(path=str(behind)), self._streams, self._health)
+            await self._behind.start()
+            front.set_fallback(str(behind))
+            front.start()
+        except BaseException:
+            front.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         self._front = front
-        self._dispatcher = _Dispatcher(front, [handler for _, handler in self._methods])
+        self._dispatcher = _Dispatcher(front, [handler for _, handler in self._methods], self._quiet)
         self._dispatcher.start()
         return address if address.is_unix else Address(address.host, front.bound_port)
 
     async def stop(self, grace_s: float) -> None:
-        """Answer until no call has come for a moment, at most *grace_s*, then say GOAWAY and close.
+        """Answer until no unary call has come for a moment and the streams have ended, at most *grace_s*; then close.
 
-        The front refuses what is in flight when it closes, so it is closed when nothing is.
+        The front refuses what is in flight when it closes, so it is closed when nothing is. A second call, after the
+        first was cancelled, goes on from there.
         """
         if self._front is None or self._behind is None or self._dispatcher is None:
             return
-        deadline = time.monotonic() + grace_s
-        await asyncio.to_thread(self._dispatcher.wait_until_quiet, deadline)
-        await self._behind.stop(max(0.0, deadline - time.monotonic()))
+        deadline_s = time.monotonic() + grace_s
+        await self._quiet.wait(deadline_s)
+        await self._behind.stop(max(0.0, deadline_s - time.monotonic()))
         await asyncio.to_thread(self._front.close)
-        await asyncio.to_thread(self._dispatcher.join)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        await asyncio.to_thread(join, self._dispatcher)
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._front = None
 
 
 class _Dispatcher(threading.Thread):
     """The thread that takes batches from the front and gives them to the handlers."""
 
-    def __init__(self, front: NativeGrpcFront, handlers: Sequence[UnaryHandler]) -> None:
+    def __init__(self, front: NativeGrpcFront, handlers: Sequence[UnaryHandler], quiet: Quiet) -> None:
         super().__init__(name="native-dispatcher", daemon=True)
         self._front = front
         self._handlers = handlers
-        self._busy = False
-        self._last_batch = time.monotonic()
-
-    def wait_until_quiet(self, deadline: float) -> None:
-        """Block until no call has come for a moment, at the latest until *deadline* (by `time.monotonic`)."""
-        while (now := time.monotonic()) < deadline and (self._busy or now - self._last_batch < _QUIET_S):
-            time.sleep(_POLL_S)
+        self._quiet = quiet
 
     def run(self) -> None:
         front = self._front
         only = self._handlers[0] if len(self._handlers) == 1 else None
         while (events := front.recv_batch(MAX_BATCH_CALLS)) is not None:
-            self._busy = True
+            self._quiet.begin()
             if only is not None:
                 self._answer(only, events)
             else:
                 for method, handler in enumerate(self._handlers):
                     self._answer(handler, [event for event in events if event[2] == method])
-            self._last_batch = time.monotonic()
-            self._busy = False
+            self._quiet.end()
 
-    def _answer(
-        self, handler: UnaryHandler, events: Sequence[tuple[int, int, int, bytes | None, bytes | str | None]]
-    ) -> None:
+    def _answer(self, handler: UnaryHandler, events: Sequence[_Event]) -> None:
         ids: list[int] = []
         calls: list[Call] = []
         for kind, call_id, _, payload, key in events:
@@ -155,7 +158,5 @@ class _Dispatcher(threading.Thread):
 
 
 def _traceparent(key: bytes | str | None) -> str | None:
-    # Without the header the key is the peer's address, which is shorter.
-    if key is None or len(key) != _TRACEPARENT_LENGTH:
-        return None
-    return key.decode("ascii", "replace") if isinstance(key, bytes) else key
+    # Without the header the key is the peer's address, which has not the outline of a traceparent.
+    return traceparent_or_none(key.decode("ascii", "replace") if isinstance(key, bytes) else key)

@@ -4,7 +4,7 @@ A service offers unary methods, whose handlers take a *batch* of raw requests an
 A transport (`native`, `grpcio`) serves them and the standard health service; a handler cannot tell which one runs.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -50,7 +50,7 @@ class Peer:
     metadata: Mapping[str, str | bytes] = field(default_factory=dict)
 
 
-StreamHandler = Callable[[AsyncIterator[bytes], Peer], AsyncIterator[bytes]]
+StreamHandler = Callable[[AsyncIterator[bytes], Peer], AsyncGenerator[bytes, None]]
 """Serves one stream on the event loop: serialized requests in, serialized responses out.
 
 Client-streaming methods are the case of one response at the end (on the wire they do not differ).

@@ -33,7 +33,7 @@ class CertificateReloader:
             self._content = self._read()
         except (OSError, ssl.SSLError) as error:
             raise ListenError(f"TLS: {error}; --tls-cert and --tls-key must be a PEM pair") from None
-        self.reloads = 0
+        self._trouble = ""
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return credentials that ask `fetch` at each handshake; client certificates are demanded iff there is a CA."""
@@ -48,23 +48,33 @@ class CertificateReloader:
         try:
             content = self._read()
         except (OSError, ssl.SSLError) as error:
-            LOG.warning("TLS: keeping the last good certificate: %s", error)
+            # Once, and not at every handshake until it is mended.
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                LOG.warning("TLS: keeping the last good certificate: %s", error)
             return self._configuration()
+        self._trouble = ""
         if content != self._content:
             self._content = content
-            self.reloads += 1
             LOG.info("TLS: a new certificate is in use from %s", self._files.cert)
         return self._configuration()
 
     def _read(self) -> tuple[bytes, bytes, bytes | None]:
+        content = self._content_on_disk()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # The password of an encrypted key would otherwise be asked for on the terminal.
+        context.load_cert_chain(self._files.cert, self._files.key, password="")
+        if self._files.client_ca is not None:
+            context.load_verify_locations(self._files.client_ca)
+        # OpenSSL reads the files itself: what it found good must be what is used.
+        if self._content_on_disk() != content:
+            raise OSError("the files are being replaced just now")
+        return content
+
+    def _content_on_disk(self) -> tuple[bytes, bytes, bytes | None]:
         files = self._files
         client_ca = None if files.client_ca is None else files.client_ca.read_bytes()
-        content = (files.cert.read_bytes(), files.key.read_bytes(), client_ca)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(files.cert, files.key)
-        if files.client_ca is not None:
-            context.load_verify_locations(files.client_ca)
-        return content
+        return files.cert.read_bytes(), files.key.read_bytes(), client_ca
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
         cert, key, client_ca = self._content

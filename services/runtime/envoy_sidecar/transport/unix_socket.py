@@ -1,10 +1,14 @@
 """A Unix socket path is claimed only when nobody listens on it."""
 
+import os
 import socket
 from contextlib import suppress
 from pathlib import Path
 
 from envoy_sidecar.transport.port import ListenError
+
+_MAX_PATH_BYTES = 107
+"""What the kernel's `sockaddr_un` holds besides its final zero."""
 
 
 def claim(path: str) -> None:
@@ -14,6 +18,10 @@ def claim(path: str) -> None:
     still answers there, if the folder does not exist, or if the path is some other kind of file.
     """
     target = Path(path)
+    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
+        raise ListenError(
+            f"unix:{path}: the path is longer than {_MAX_PATH_BYTES} bytes; choose a shorter one"
+        )
     if not target.parent.is_dir():
         raise ListenError(f"unix:{path}: the folder {target.parent} does not exist")
     if not target.exists():
@@ -23,6 +31,32 @@ def claim(path: str) -> None:
             f"unix:{path}: a file that is no socket stands there; remove it or choose another path"
         )
     with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionRefusedError, FileNotFoundError):
-        probe.connect(path)
+        probe.setblocking(False)  # a live server whose backlog is full is not waited for
+        try:
+            probe.connect(path)
+        except PermissionError:
+            raise ListenError(f"unix:{path}: a socket stands there that belongs to another user") from None
+        except BlockingIOError:
+            pass
         raise ListenError(f"unix:{path}: another server listens there; stop it or choose another path")
-    target.unlink(missing_ok=True)
+    try:
+        target.unlink(missing_ok=True)
+    except OSError as error:
+        raise ListenError(f"unix:{path}: the socket left there cannot be removed: {error}") from None
+
+
+def listen(path: str) -> socket.socket:
+    """Return a socket that listens at *path*, which was claimed. Raises OSError."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(path)
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def remove(path: str) -> None:
+    """Remove the socket of a listener that has closed."""
+    Path(path).unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""Answers batches of ShouldRateLimit: the handler that a transport runs."""
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import grpc
+
+from envoy_ratelimit import wire
+from envoy_ratelimit.core.limiter import Answer as Decided
+from envoy_ratelimit.core.limiter import FailurePolicy, Limiter, Plan, Verdict
+from envoy_ratelimit.core.rules import Rules
+from envoy_ratelimit.core.store import BucketStore, StoreError
+from envoy_sidecar.telemetry.tally import Tally
+from envoy_sidecar.transport.port import Answer, Call, Failure
+
+LOG = logging.getLogger(__name__)
+_CODES = tuple(verdict.name.lower() for verdict in Verdict)
+_UNKNOWN_DOMAIN = "(unknown)"
+"""Stands for every domain that is not configured: such names are the caller's, and must not become labels."""
+
+
+class _Configuration(NamedTuple):
+    """What a batch works with: all that follows from one set of rules."""
+
+    rules: Rules
+    limiter: Limiter
+    encoder: wire.Encoder
+
+
+class RateLimitHandler:
+    """The unary handler of RateLimitService/ShouldRateLimit.
+
+    A batch sees exactly one configuration and makes at most one call of the store. It never raises and answers an RPC
+    error only to a request that cannot be read (INVALID_ARGUMENT): when the store or our own code fails, requests get
+    *on_store_failure*.
+    """
+
+    def __init__(
+        self, rules: Rules, store: BucketStore, *, on_store_failure: FailurePolicy = FailurePolicy.ALLOW
+    ) -> None:
+        self._store = store
+        self._policy = on_store_failure
+        self._store_is_down = False
+        self._fallback = wire.Encoder().encode((on_store_failure is FailurePolicy.DENY, []))
+        self.decisions = Tally(
+            "ratelimit.decisions", "Descriptors decided, by rule and outcome", ("domain", "rule", "code")
+        )
+        self.unmatched = Tally("ratelimit.unmatched", "Descriptors that no rule matched", ("domain",))
+        self.invalid = Tally("ratelimit.invalid_requests", "Requests that could not be read")
+        self.store_failures = Tally("ratelimit.store_failures", "Batches the store did not decide", ("kind",))
+        self.errors = Tally(
+            "ratelimit.errors", "Requests answered by the failure policy after a fault of ours"
+        )
+        self._configuration = self._configured(rules)
+
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        """All counters, for the metrics export."""
+        return (self.decisions, self.unmatched, self.invalid, self.store_failures, self.errors)
+
+    @property
+    def rules(self) -> Rules:
+        """The configuration that serves now."""
+        return self._configuration.rules
+
+    def swap(self, rules: Rules) -> None:
+        """Serve *rules* from the next batch on; may be called from any thread."""
+        self._configuration = self._configured(rules)
+
+    def __call__(self, calls: Sequence[Call]) -> list[Answer]:
+        """Answer a batch of serialized RateLimitRequests with serialized RateLimitResponses."""
+        _, limiter, encoder = self._configuration
+        answers: list[Answer] = [self._fallback] * len(calls)
+        plans: list[Plan] = []
+        places: list[int] = []
+        for place, call in enumerate(calls):
+            try:
+                plans.append(limiter.plan(*wire.read_request(call.payload)))
+                places.append(place)
+            except wire.InvalidRequestError as error:
+                self.invalid.add()
+                answers[place] = Failure(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except Exception as error:  # noqa: BLE001 - see the class: a fault of ours is no RPC error
+                self._fault("a request could not be planned", error)
+        for place, plan, answer in zip(places, plans, self._settled(limiter, plans), strict=True):
+            try:
+                answers[place] = encoder.encode(answer)
+                self._count(plan, answer)
+            except Exception as error:  # noqa: BLE001
+                self._fault("an answer could not be written", error)
+        return answers
+
+    def _configured(self, rules: Rules) -> _Configuration:
+        return _Configuration(rules, Limiter(rules, self._store, on_failure=self._policy), wire.Encoder())
+
+    def _settled(self, limiter: Limiter, plans: Sequence[Plan]) -> Sequence[Decided]:
+        try:
+            settled = limiter.settle(plans)
+        except StoreError as error:
+            self.store_failures.add((error.kind,))
+            if not self._store_is_down:
+                self._store_is_down = True
+                LOG.warning(
+                    "the bucket store failed; requests get %r until it is back: %s", self._policy.value, error
+                )
+        except Exception as error:  # noqa: BLE001
+            self._fault("a batch could not be decided", error, len(plans))
+        else:
+            if self._store_is_down and any(plan.takes for plan in plans):
+                self._store_is_down = False
+                LOG.info("the bucket store is back")
+            return settled
+        return limiter.fail(plans)
+
+    def _count(self, plan: Plan, answer: Decided) -> None:
+        count = self.decisions.add
+        for status in answer[1]:
+            if status is None:
+                self.unmatched.add((plan.domain or _UNKNOWN_DOMAIN,))
+            else:
+                rule = status[0]
+                count((rule.domain, rule.path, _CODES[status[1]]))
+
+    def _fault(self, what: str, error: Exception, requests: int = 1) -> None:
+        self.errors.add(amount=requests)
+        LOG.error("%s; the failure policy answers", what, exc_info=error)

@@ -1,0 +1,162 @@
+"""Between Envoy's messages and the core's types: the one module here that imports generated code.
+
+Requests are parsed by protobuf. Responses are put together from ready-made pieces, for most of a response is the same
+for each answer of a rule; a test holds them against Envoy's own definition. Measured for two descriptors on one core:
+0.5 µs so, against 2.6 µs by filling in a message.
+"""
+
+from google.protobuf.message import DecodeError
+
+from envoy_ratelimit.core.limiter import Answer, Hits, Request, Verdict
+from envoy_ratelimit.core.rule import Rate, Rule, Unit
+from envoy_ratelimit.core.token_bucket import MICROSECONDS
+from envoy_sidecar.pb.ratelimit_pb2 import RateLimitDescriptor, RateLimitRequest, RateLimitResponse
+
+SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
+METHOD = "ShouldRateLimit"
+MAX_HITS = 2**32
+"""No cost may be above this: it is over what any limit holds."""
+
+_parse = RateLimitRequest.FromString
+_OVERRIDE_UNITS = {int(unit): unit for unit in Unit if unit is not Unit.WEEK}
+
+
+class InvalidRequestError(Exception):
+    """The request cannot be decided; the message names the field and goes to the caller."""
+
+
+def read_request(payload: bytes) -> Request:
+    """Turn a serialized RateLimitRequest into a core request. Raises InvalidRequestError."""
+    try:
+        message = _parse(payload)
+    except DecodeError:
+        raise InvalidRequestError(
+            "this is not a RateLimitRequest: it is cut short, or malformed, or a text in it is not UTF-8"
+        ) from None
+    domain = message.domain
+    if not domain:
+        raise InvalidRequestError("domain: it must not be empty")
+    hits = message.hits_addend
+    descriptors: list[Hits] = []
+    # Iterating over a slice, or not at all, takes half the time: protobuf ends an iteration by an exception.
+    for descriptor in message.descriptors[:]:
+        found = descriptor.entries
+        if len(found) == 1:
+            entry = found[0]
+            entries = [(entry.key, entry.value)]
+        else:
+            entries = [(entry.key, entry.value) for entry in found[:]]
+        own_hits = None
+        override = None
+        if descriptor.HasField("hits_addend"):
+            own_hits = descriptor.hits_addend.value
+            if own_hits > MAX_HITS:
+                raise InvalidRequestError(
+                    f"descriptors[{len(descriptors)}].hits_addend: {own_hits} is more than {MAX_HITS}"
+                )
+        if descriptor.is_negative_hits:
+            own_hits = -(own_hits if own_hits is not None else hits or 1)
+        if descriptor.HasField("limit"):
+            override = _override(descriptor, len(descriptors))
+        descriptors.append((entries, own_hits, override))
+    if not descriptors:
+        raise InvalidRequestError("descriptors: at least one is needed")
+    return domain, descriptors, hits
+
+
+def _override(descriptor: RateLimitDescriptor, position: int) -> Rate:
+    unit = _OVERRIDE_UNITS.get(descriptor.limit.unit)
+    if unit is None:
+        names = ", ".join(unit.name for unit in _OVERRIDE_UNITS.values())
+        raise InvalidRequestError(
+            f"descriptors[{position}].limit.unit: {descriptor.limit.unit} is not one of {names}"
+        )
+    return Rate(descriptor.limit.requests_per_unit, unit)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:  # noqa: PLR2004 - seven bits of a number in each byte
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _field(tag: int, body: bytes) -> bytes:
+    """Return a length-delimited field; *tag* is its number x 8 + 2."""
+    return bytes((tag,)) + _varint(len(body)) + body
+
+
+def _remaining(tokens: int) -> bytes:
+    return b"\x18" + _varint(tokens) if tokens else b""
+
+
+def _reset(seconds: int) -> bytes:
+    return _field(0x22, b"\x08" + _varint(seconds) if seconds else b"")
+
+
+_READY = 4096
+_REMAINING = [_remaining(tokens) for tokens in range(_READY)]
+_RESET = [_reset(seconds) for seconds in range(_READY)]
+_STATUS = [b"\x12" + _varint(length) for length in range(_READY)]
+_OVERALL = (b"\x08\x01", b"\x08\x02")
+_SHADOWED = Verdict.SHADOWED
+_BARE_OK = _field(0x12, b"\x08\x01")
+_MAX_HEADS = 200_000
+
+
+class Encoder:
+    """Turns answers into serialized RateLimitResponses, remembering the constant part of each rule's statuses.
+
+    A status has no `duration_until_reset` where waiting does not help: at a ban, and at a cost above the limit. It is
+    in whole seconds, rounded up, for Envoy cuts it to whole seconds. An unlimited rule and one that the store could
+    not decide have no `current_limit`, so Envoy makes no headers of them.
+    """
+
+    def __init__(self) -> None:
+        self._heads: dict[Rule, tuple[bytes, ...]] = {}
+
+    def encode(self, answer: Answer) -> bytes:
+        """Return the serialized RateLimitResponse of *answer*."""
+        over, statuses = answer
+        heads = self._heads
+        pieces = [_OVERALL[over]]
+        for status in statuses:
+            if status is None:
+                pieces.append(_BARE_OK)
+                continue
+            rule, verdict, remaining, reset_us = status
+            head = (heads.get(rule) or self._prepare(rule))[verdict]
+            tokens = _REMAINING[remaining] if remaining < _READY else _remaining(remaining)
+            if reset_us is None or verdict > _SHADOWED:
+                body = head + tokens
+            else:
+                seconds = -(-reset_us // MICROSECONDS)
+                body = head + tokens + (_RESET[seconds] if seconds < _READY else _reset(seconds))
+            length = len(body)
+            pieces.append(_STATUS[length] if length < _READY else b"\x12" + _varint(length))
+            pieces.append(body)
+        return b"".join(pieces)
+
+    def _prepare(self, rule: Rule) -> tuple[bytes, ...]:
+        """Make the beginnings of a rule's statuses, one for each verdict."""
+        if len(self._heads) >= _MAX_HEADS:
+            self._heads.clear()
+        limit = b""
+        if rule.rate is not None:
+            message = RateLimitResponse.RateLimit(
+                requests_per_unit=rule.rate.requests_per_unit, unit=rule.rate.unit.name, name=rule.name
+            )
+            limit = _field(0x12, message.SerializeToString())
+        passed, refused = _OVERALL
+        heads = {
+            Verdict.OK: passed + limit,
+            Verdict.OVER_LIMIT: refused + limit,
+            Verdict.SHADOWED: passed + limit,
+            Verdict.UNLIMITED: passed,
+            Verdict.FAILED_OPEN: passed,
+            Verdict.FAILED_CLOSED: refused,
+        }
+        self._heads[rule] = ready = tuple(heads[verdict] for verdict in Verdict)
+        return ready

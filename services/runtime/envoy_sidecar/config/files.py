@@ -1,0 +1,102 @@
+"""Which files hold configuration, and what stands in them."""
+
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from envoy_sidecar.config.findings import Finding, Position, Severity
+
+SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+
+
+@dataclass(slots=True)
+class FoundFiles:
+    """The files found, in a stable order; `findings` say what could not be looked at."""
+
+    paths: list[Path] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class SourceFiles:
+    """The text of each file, in a stable order; `findings` say what could not be read."""
+
+    texts: dict[Path, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def find_files(paths: Iterable[Path]) -> FoundFiles:
+    """Find the files that *paths* name: a file by itself, a folder with all below it, in the order of names.
+
+    In a folder, only `SUFFIXES` count, and names that begin with a dot do not: editors leave them, and a mounted
+    ConfigMap keeps its versions in `..data`. Symlinks are followed; what is reached twice counts once. Never raises.
+    """
+    found = FoundFiles()
+    seen: set[tuple[int, int]] = set()
+    for path in paths:
+        found.paths.extend(_walk(path, seen, found.findings))
+    return found
+
+
+def read_files(paths: Iterable[Path], what: str, *, without_any: Severity) -> SourceFiles:
+    """Read the *what* files (`policy`, `limit`) that *paths* name, as `find_files` finds them.
+
+    A path that comes to no file is a finding of severity *without_any*. Never raises.
+    """
+    result = SourceFiles()
+    seen: set[tuple[int, int]] = set()
+    for path in paths:
+        before = len(result.findings)
+        files = list(_walk(path, seen, result.findings))
+        if not files and len(result.findings) == before:
+            hint = f"{what} files end in {', '.join(sorted(SUFFIXES))} and do not begin with a dot"
+            message = f"no {what} file is in this folder, or all were read already"
+            result.findings.append(Finding(Position(str(path)), message, hint, severity=without_any))
+        for file in files:
+            _read(file, result)
+    return result
+
+
+def _walk(
+    path: Path, seen: set[tuple[int, int]], findings: list[Finding], *, named: bool = True
+) -> Iterator[Path]:
+    """Yield *path* if it is a file, *named* by the operator or else by its suffix; of a folder, the files below."""
+    try:
+        status = path.stat()
+        entries = sorted(path.iterdir()) if stat.S_ISDIR(status.st_mode) else []
+    except OSError as error:
+        findings.append(_unreadable(path, error))
+        return
+    if not stat.S_ISDIR(status.st_mode) and not named and path.suffix not in SUFFIXES:
+        return
+    # A link to a folder above it would be walked for ever.
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    if stat.S_ISREG(status.st_mode):
+        yield path
+    elif not stat.S_ISDIR(status.st_mode):
+        message = "is neither a file nor a folder"
+        findings.append(Finding(Position(str(path)), message, "give a file or a folder of files"))
+    for entry in entries:
+        if not entry.name.startswith("."):
+            yield from _walk(entry, seen, findings, named=False)
+
+
+def _read(file: Path, result: SourceFiles) -> None:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        result.findings.append(_unreadable(file, error))
+        return
+    try:
+        result.texts[file] = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode().split("\n")
+        position = Position(str(file), len(before), len(before[-1]) + 1)
+        result.findings.append(Finding(position, "this is not UTF-8", "save the file as UTF-8"))
+
+
+def _unreadable(path: Path, error: OSError) -> Finding:
+    return Finding(Position(str(path)), f"can't be read: {error.strerror or error}")

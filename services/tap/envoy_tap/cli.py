@@ -1,0 +1,32 @@
+"""The command `envoy-tap`."""
+
+from typing import NoReturn
+
+from envoy_sidecar import cli
+from envoy_sidecar.settings import AdminOption
+from envoy_tap.settings import DEFAULT_ADMIN, TapSettings
+
+app = cli.make_app("tap", "Tap for Envoy: capture one targeted exchange in clear text.")
+
+
+@app.command
+def serve(settings: TapSettings) -> int:
+    """Serve the tap slot to Envoy, and write the exchanges that it captures as JSON lines.
+
+    With no --target-… condition nothing is captured: a target is always needed.
+    """
+    # Not at the top: it imports all of envoy-data-plane, for which --help should not wait.
+    from envoy_tap.server import TapSidecar  # noqa: PLC0415
+
+    return cli.serve("tap", settings, lambda: TapSidecar(settings))
+
+
+@app.command
+def health(*, admin: AdminOption = DEFAULT_ADMIN) -> int:
+    """Ask a running service whether it is ready; the exit code is 0 if it is, else 1."""
+    return cli.health(admin)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    cli.run(app)

@@ -1,0 +1,144 @@
+"""The sink of StreamTaps: takes in what proxies send, and never makes one of them wait."""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from typing import Self
+
+from envoy_sidecar.telemetry.tally import Tally
+from envoy_sidecar.transport.port import Peer, Service
+from envoy_tap.core.assembly import Assembler, Limits
+from envoy_tap.core.events import Event, Loss
+from envoy_tap.core.exchange import Exchange
+from envoy_tap.sink import ExchangeSink
+from envoy_tap.wire import EMPTY_RESPONSE, StreamDecoder
+
+SERVICE_NAME = "envoy.service.tap.v3.TapSinkService"
+_DEFAULT_LIMITS = Limits()
+_MAX_BATCH = 64
+_EXPIRY_INTERVAL_S = 1.0
+LOG = logging.getLogger(__name__)
+
+
+class Collector:
+    """Assembles exchanges from all streams and has one task write them to *sink*, in a thread.
+
+    Used as `async with collector:`, left after the transport has stopped; on leaving, what is still open is stored
+    as incomplete and *sink* is closed. What a proxy sends is stored as it is: redaction is done in the proxy.
+    The queue between holds at most *max_queued* exchanges and *max_queued_bytes*; what comes when it is full is
+    dropped. `exchanges` counts what was assembled by outcome (`complete`, `truncated`, or `incomplete`, which may be
+    truncated as well), `dropped` what was lost by reason (events.Loss); a batch that the sink refused counts as lost
+    in whole. A half is finished when its RPC stream ends. *clock* gives unix
+    seconds.
+    """
+
+    def __init__(
+        self,
+        sink: ExchangeSink,
+        limits: Limits = _DEFAULT_LIMITS,
+        *,
+        max_queued: int = 1024,
+        max_queued_bytes: int = 64 << 20,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.exchanges = Tally("tap.exchanges", "Exchanges assembled, by outcome.", ("outcome",))
+        self.dropped = Tally(
+            "tap.dropped", "What was sent by a proxy but not stored, by reason.", ("reason",)
+        )
+        self._sink = sink
+        self._clock = clock
+        self._assembler = Assembler(limits, self._lose)
+        self._streams = itertools.count()
+        self._queue: deque[Exchange] = deque()
+        self._queued_bytes = 0
+        self._max_queued = max_queued
+        self._max_queued_bytes = max_queued_bytes
+        self._arrived = asyncio.Event()
+        self._stopping = False
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    def service(self) -> Service:
+        """Return the gRPC service to register with a transport."""
+        return Service(SERVICE_NAME, streams={"StreamTaps": self.stream_taps})
+
+    async def stream_taps(self, requests: AsyncIterator[bytes], _peer: Peer) -> AsyncGenerator[bytes, None]:
+        """Serve one StreamTaps stream: StreamTapsRequests in, one empty StreamTapsResponse at the end."""
+        decoder = StreamDecoder(next(self._streams), self._lose)
+        clean = False
+        try:
+            async for payload in requests:
+                event = decoder.decode(payload)
+                if event is not None:
+                    self._feed(event)
+            # grpcio ends the requests of a reset stream like any other's, but only a whole stream takes the answer.
+            yield EMPTY_RESPONSE
+            clean = True
+        finally:
+            self._feed(decoder.end(clean=clean))
+
+    def expire(self) -> None:
+        """Give out as incomplete what has waited too long; called every second while the collector runs."""
+        self._enqueue(self._assembler.expire(self._clock()))
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._tasks = (loop.create_task(self._write_all()), loop.create_task(self._expire_regularly()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        writer, expirer = self._tasks
+        expirer.cancel()
+        self._enqueue(self._assembler.flush())
+        self._stopping = True
+        self._arrived.set()
+        await asyncio.gather(writer, expirer, return_exceptions=True)
+        await asyncio.to_thread(self._sink.close)
+
+    def _lose(self, loss: Loss, amount: int = 1) -> None:
+        self.dropped.add((loss.value,), amount)
+
+    def _feed(self, event: Event) -> None:
+        self._enqueue(self._assembler.feed(event, self._clock()))
+
+    def _enqueue(self, done: Iterable[Exchange]) -> None:
+        for exchange in done:
+            self.exchanges.add((_outcome(exchange),))
+            size_bytes = exchange.size_bytes
+            if (
+                len(self._queue) >= self._max_queued
+                or self._queued_bytes + size_bytes > self._max_queued_bytes
+            ):
+                self._lose(Loss.QUEUE_FULL)
+                continue
+            self._queue.append(exchange)
+            self._queued_bytes += size_bytes
+            self._arrived.set()
+
+    async def _write_all(self) -> None:
+        while self._queue or not self._stopping:
+            if not self._queue:
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            batch = [self._queue.popleft() for _ in range(min(_MAX_BATCH, len(self._queue)))]
+            try:
+                await asyncio.to_thread(self._sink.write, batch)
+            except Exception:
+                # Whatever a sink does wrong, the next batch may go well; the collector outlives it.
+                LOG.exception("tap: %d exchanges could not be stored", len(batch))
+                self._lose(Loss.SINK_ERROR, len(batch))
+            self._queued_bytes -= sum(exchange.size_bytes for exchange in batch)
+
+    async def _expire_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_EXPIRY_INTERVAL_S)
+            self.expire()
+
+
+def _outcome(exchange: Exchange) -> str:
+    if exchange.incomplete:
+        return "incomplete"
+    return "truncated" if exchange.truncated else "complete"

@@ -1,0 +1,1 @@
+"""The tap's core: what an exchange is, and how it is put together. Pure and synchronous."""

@@ -1,0 +1,71 @@
+"""What was captured: one HTTP request and its response, as values."""
+
+from dataclasses import dataclass
+
+Pairs = tuple[tuple[str, bytes], ...]
+"""Headers or trailers in their order of arrival, names lower-cased by Envoy; a value may be any bytes but NUL."""
+
+# What a pair costs in memory beside its characters: a tuple, a str and a bytes object.
+_PAIR_OVERHEAD_BYTES = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The proxy that saw it: `node.id` and `node.cluster` of its bootstrap (envoy.config.core.v3.Node)."""
+
+    id: str
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One half: headers (pseudo-headers such as `:path` among them), body as sent (never decoded), trailers."""
+
+    headers: Pairs = ()
+    body: bytes = b""
+    trailers: Pairs = ()
+
+    def first(self, name: str) -> bytes | None:
+        """Return the first value of the header *name* (lower case), or None."""
+        return next((value for key, value in self.headers if key == name), None)
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory this message holds, in bytes."""
+        return pairs_size_bytes(self.headers) + len(self.body) + pairs_size_bytes(self.trailers)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request and its response; None for a half of which nothing came.
+
+    `started_s` and `finished_s` are unix seconds: of the first and the last piece's arrival here, except where Envoy
+    says when it received the request's headers (HttpBufferedTrace.Message.headers_received_time).
+    `truncated`: a body or a header list is shorter than what was sent. `incomplete`: a half, or an end, is missing.
+    `trace_id` is unique neither in space nor in time.
+    """
+
+    tap_id: str
+    node: Node
+    trace_id: int
+    request: Message | None
+    response: Message | None
+    started_s: float
+    finished_s: float
+    truncated: bool = False
+    incomplete: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory this exchange holds, in bytes."""
+        return sum(message.size_bytes for message in (self.request, self.response) if message is not None)
+
+
+def pairs_size_bytes(pairs: Pairs) -> int:
+    """Return about how much memory *pairs* hold, in bytes."""
+    return sum(text_size_bytes(name) + len(value) + _PAIR_OVERHEAD_BYTES for name, value in pairs)
+
+
+def text_size_bytes(text: str) -> int:
+    """Return about how much memory the characters of *text* hold, in bytes: one wide character widens all of them."""
+    return len(text) if text.isascii() else 4 * len(text)

@@ -1,0 +1,47 @@
+"""The slot's resources, as Envoy configuration; imports `envoy-data-plane` (0.4 s and more).
+
+Never a `streaming_grpc` sink: a stock Envoy aborts on it. The slot's `config_discovery` lists TYPE_URLS.
+"""
+
+from envoy_data_plane.envoy.config.common.matcher.v3 import MatchPredicate
+from envoy_data_plane.envoy.config.core.v3 import DataSource, TypedExtensionConfig
+from envoy_data_plane.envoy.config.tap.v3 import FilePerTapSink, OutputConfig, OutputSink, TapConfig
+from envoy_data_plane.envoy.extensions.common.tap.v3 import CommonExtensionConfig
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
+from envoy_data_plane.envoy.extensions.filters.http.tap.v3 import Tap
+from envoy_data_plane.google.protobuf import Any
+
+from envoy_tap.core.exchange import Node
+from envoy_tap.slot.script import render
+from envoy_tap.slot.target import Target
+
+TYPE_URLS = (
+    "type.googleapis.com/envoy.extensions.filters.http.tap.v3.Tap",
+    "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+)
+
+
+def noop_filter() -> Tap:
+    """Return the idle slot's filter: a tap that matches nothing."""
+    return Tap(
+        common_config=CommonExtensionConfig(
+            static_config=TapConfig(
+                match=MatchPredicate(not_match=MatchPredicate(any_match=True)),
+                # A tap filter needs one sink; this one is never written to.
+                output_config=OutputConfig(
+                    sinks=[OutputSink(file_per_tap=FilePerTapSink(path_prefix="/dev/null"))]
+                ),
+            )
+        )
+    )
+
+
+def lua_filter(target: Target, node: Node) -> Lua:
+    """Return the filter that captures *target* on *node*."""
+    return Lua(default_source_code=DataSource(inline_string=render(target, node)))
+
+
+def slot_resource(name: str, target: Target | None, node: Node) -> TypedExtensionConfig:
+    """Return what the slot *name* holds on *node*: the filter of *target*, or the no-op if it is None."""
+    chosen = noop_filter() if target is None else lua_filter(target, node)
+    return TypedExtensionConfig(name=name, typed_config=Any.pack(chosen))

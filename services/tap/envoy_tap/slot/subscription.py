@@ -1,0 +1,159 @@
+"""One proxy's ECDS stream: versions, nonces, acknowledgements and heartbeats; sans-IO.
+
+State of the world over gRPC (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol). Imports
+`envoy-data-plane`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import Enum
+from math import ceil, inf
+
+from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
+from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryRequest, DiscoveryResponse, Resource
+from envoy_data_plane.google.protobuf import Any
+
+from envoy_tap.core.exchange import Node
+from envoy_tap.slot.target import Target
+
+TYPE_URL = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+ResourceBuilder = Callable[[str, Target | None, Node], TypedExtensionConfig]
+"""Builds what the slot of the given name holds, for a target (None: nothing is tapped) on a node."""
+
+_MAX_NACK_CHARS = 2000
+
+# A proxy asks for one name a slot; each is a script to be rendered, as long as the proxy's own name makes it.
+_MAX_NAMES = 64
+_MAX_NODE_CHARS = 1024
+
+
+class Reply(Enum):
+    """What a request said about the response before it."""
+
+    NONE = "none"
+    ACK = "ack"
+    NACK = "nack"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSlot:
+    """What is known of one proxy's slot; versions are "" before the first.
+
+    `tap_id` is of the target that was sent last, None for the no-op. `nack` is Envoy's own text on why it refused
+    `sent_version`, "" if it did not; it then keeps `acked_version` until that one's time to live is over. `settled`:
+    the proxy has answered, one way or the other, what was sent last.
+    """
+
+    node: Node
+    tap_id: str | None = None
+    sent_version: str = ""
+    acked_version: str = ""
+    nack: str = ""
+    settled: bool = False
+
+
+class Subscription:
+    """One ECDS stream's state: requests in by `receive`, the response that is due out of `due`.
+
+    A target is sent with a time to live of *ttl_s* seconds (whole ones, less when the target expires sooner) and
+    again every third of it, so that a proxy that loses us reverts to the slot's default on its own. It is sent in
+    full each time: a proxy whose time to live had lapsed has forgotten it, and one that has not sees no change.
+    What a proxy refused is not sent again. Of the names that it asks for the first 64 are served.
+    """
+
+    def __init__(self, build: ResourceBuilder, ttl_s: int) -> None:
+        self._build = build
+        self._ttl_s = ttl_s
+        self._node = Node("", "")
+        self._names: tuple[str, ...] = ()
+        self._answered_names: tuple[str, ...] | None = None
+        self._answered_target: Target | None = None
+        self._nonce = 0
+        self._sent_at_s = -inf
+        self.slot = NodeSlot(self._node)
+
+    def receive(self, request: DiscoveryRequest) -> Reply:
+        """Take *request* in and say whether it acknowledges or refuses the last response."""
+        if request.node is not None and request.node.id:
+            # Envoy names itself in the first request of a stream only.
+            self._node = Node(request.node.id[:_MAX_NODE_CHARS], request.node.cluster[:_MAX_NODE_CHARS])
+            self.slot = replace(self.slot, node=self._node)
+        if request.response_nonce and request.response_nonce != str(self._nonce):
+            return Reply.NONE
+        self._names = tuple(dict.fromkeys(request.resource_names))[:_MAX_NAMES]
+        if not request.response_nonce:
+            return Reply.NONE
+        if request.error_detail is not None:
+            text = request.error_detail.message[:_MAX_NACK_CHARS] or "refused without a text"
+            self.slot = replace(self.slot, nack=text, settled=True)
+            return Reply.NACK
+        self.slot = replace(self.slot, acked_version=self.slot.sent_version, nack="", settled=True)
+        return Reply.ACK
+
+    @property
+    def asks(self) -> bool:
+        """Whether the proxy has a slot: it has asked for at least one name."""
+        return bool(self._names)
+
+    def has_settled(self, target: Target | None) -> bool:
+        """Whether the proxy has answered exactly what *target* means for it."""
+        return self.slot.settled and not self._is_news(target)
+
+    def due(self, target: Target | None, now_s: float) -> DiscoveryResponse | None:
+        """Return the response to send now (unix seconds), or None; *target* is the active one."""
+        if not self._names:
+            return None
+        if self._is_news(target):
+            self._answered_names, self._answered_target = self._names, target
+            self.slot = replace(
+                self.slot, tap_id=None if target is None else target.tap_id, nack="", settled=False
+            )
+        elif not self._heartbeat_is_due(now_s):
+            return None
+        self._sent_at_s = now_s
+        self._nonce += 1
+        return self._response(target, now_s)
+
+    def wake_in_s(self, target: Target | None, now_s: float) -> float | None:
+        """Return in how many seconds `due` should be asked again if nothing happens; None for never."""
+        if target is None or not self._names:
+            return None
+        wait_s = max(0.0, target.expires_at_s - now_s)
+        return wait_s if self.slot.nack else min(wait_s, max(0.0, self._sent_at_s + self._ttl_s / 3 - now_s))
+
+    def _is_news(self, target: Target | None) -> bool:
+        return self._names != self._answered_names or target != self._answered_target
+
+    def _heartbeat_is_due(self, now_s: float) -> bool:
+        if self._answered_target is None or self.slot.nack:
+            return False
+        # A clock that was set back must not silence the heartbeat.
+        return not 0 <= now_s - self._sent_at_s < self._ttl_s / 3
+
+    def _response(self, target: Target | None, now_s: float) -> DiscoveryResponse:
+        extensions = [self._build(name, target, self._node) for name in self._names]
+        version = _version(extensions)
+        ttl = None
+        if target is not None:
+            ttl = timedelta(seconds=max(1, min(self._ttl_s, ceil(target.expires_at_s - now_s))))
+        self.slot = replace(self.slot, sent_version=version)
+        return DiscoveryResponse(
+            version_info=version,
+            resources=[
+                Any.pack(
+                    Resource(name=extension.name, version=version, resource=Any.pack(extension), ttl=ttl)
+                )
+                for extension in extensions
+            ],
+            type_url=TYPE_URL,
+            nonce=str(self._nonce),
+        )
+
+
+def _version(extensions: list[TypedExtensionConfig]) -> str:
+    digest = hashlib.sha256()
+    for extension in extensions:
+        digest.update(bytes(extension))
+    return digest.hexdigest()[:16]

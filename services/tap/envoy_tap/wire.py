@@ -1,0 +1,131 @@
+"""The wire adapter: StreamTapsRequest bytes (envoy.service.tap.v3) to the core's events."""
+
+from collections.abc import Callable, Sequence
+
+from google.protobuf.message import DecodeError
+
+from envoy_sidecar.pb import common_pb2, tap_pb2
+from envoy_tap.core.events import Event, Key, Kind, Loss, Piece, Side, StreamEnd, WholeTrace
+from envoy_tap.core.exchange import Message, Node, Pairs
+
+# StreamTapsResponse has no fields.
+EMPTY_RESPONSE = b""
+
+# Longer than any real one; it bounds what a key can hold.
+_MAX_NAME_CHARS = 1024
+
+# More than any Envoy lets through. A message of 4 MiB can hold two million empty pairs, 300 MB as Python objects.
+_MAX_PAIRS = 4096
+
+# Where google.protobuf.Timestamp ends; what lies beyond cannot be written as a date.
+_YEAR_10000_S = 253_402_300_800
+
+_NANOS = 1_000_000_000
+
+_PIECES = {
+    "request_headers": (Side.REQUEST, Kind.HEADERS),
+    "request_body_chunk": (Side.REQUEST, Kind.BODY),
+    "request_trailers": (Side.REQUEST, Kind.TRAILERS),
+    "response_headers": (Side.RESPONSE, Kind.HEADERS),
+    "response_body_chunk": (Side.RESPONSE, Kind.BODY),
+    "response_trailers": (Side.RESPONSE, Kind.TRAILERS),
+}
+
+
+class StreamDecoder:
+    """Decodes one RPC stream; holds the identifier, which comes in the stream's first message only.
+
+    *stream* is the caller's number of this stream, never used twice. What cannot be used is reported to *on_loss*;
+    nothing raises. Socket traces are not supported and counted as such.
+    """
+
+    def __init__(self, stream: int, on_loss: Callable[[Loss], None]) -> None:
+        self._stream = stream
+        self._on_loss = on_loss
+        self._node: Node | None = None
+        self._tap_id = ""
+
+    def decode(self, payload: bytes) -> Event | None:
+        """Return the event in *payload* (a serialized StreamTapsRequest), or None if it holds none."""
+        event = self._read(payload)
+        if isinstance(event, Loss):
+            self._on_loss(event)
+            return None
+        return event
+
+    def end(self, *, clean: bool) -> StreamEnd:
+        """Return the event of this stream's end; not *clean* if it was reset."""
+        return StreamEnd(self._stream, clean)
+
+    def _read(self, payload: bytes) -> Event | Loss | None:
+        try:
+            request = tap_pb2.StreamTapsRequest.FromString(payload)
+        except DecodeError:
+            return Loss.UNPARSEABLE
+        if request.HasField("identifier"):
+            self._identify(request.identifier)
+        which = request.trace.WhichOneof("trace")
+        if which is None:
+            # A message with only an identifier is how a stream may begin.
+            return None if request.HasField("identifier") else Loss.UNSUPPORTED
+        if self._node is None:
+            return Loss.UNIDENTIFIED
+        if which == "http_streamed_trace_segment":
+            return self._piece(self._node, request.trace_id, request.trace.http_streamed_trace_segment)
+        if which == "http_buffered_trace":
+            key = Key(self._node, self._tap_id, request.trace_id)
+            return _whole(key, request.trace.http_buffered_trace)
+        return Loss.UNSUPPORTED
+
+    def _identify(self, identifier: tap_pb2.StreamTapsRequest.Identifier) -> None:
+        node = identifier.node
+        if max(len(node.id), len(node.cluster), len(identifier.tap_id)) > _MAX_NAME_CHARS:
+            self._node = None
+            return
+        self._node = Node(node.id, node.cluster)
+        self._tap_id = identifier.tap_id
+
+    def _piece(self, node: Node, trace_id: int, segment: tap_pb2.HttpStreamedTraceSegment) -> Piece | Loss:
+        which = segment.WhichOneof("message_piece")
+        if which is None:
+            return Loss.UNSUPPORTED
+        side, kind = _PIECES[which]
+        key = Key(node, self._tap_id, trace_id or segment.trace_id)
+        if kind is Kind.BODY:
+            chunk: tap_pb2.Body = getattr(segment, which)
+            return Piece(self._stream, key, side, kind, data=_body(chunk), truncated=chunk.truncated)
+        headers: Sequence[common_pb2.HeaderValue] = getattr(segment, which).headers
+        return Piece(self._stream, key, side, kind, pairs=_pairs(headers), truncated=_is_cut(headers))
+
+
+def _pairs(headers: Sequence[common_pb2.HeaderValue]) -> Pairs:
+    return tuple((header.key, header.raw_value or header.value.encode()) for header in headers[:_MAX_PAIRS])
+
+
+def _is_cut(headers: Sequence[common_pb2.HeaderValue]) -> bool:
+    return len(headers) > _MAX_PAIRS
+
+
+def _body(body: tap_pb2.Body) -> bytes:
+    return body.as_string.encode() if body.WhichOneof("body_type") == "as_string" else body.as_bytes
+
+
+def _message(message: tap_pb2.HttpBufferedTrace.Message) -> Message:
+    return Message(_pairs(message.headers), _body(message.body), _pairs(message.trailers))
+
+
+def _whole(key: Key, trace: tap_pb2.HttpBufferedTrace) -> WholeTrace:
+    started_s = None
+    both = (trace.request, trace.response)
+    received = trace.request.headers_received_time
+    if 0 < received.seconds < _YEAR_10000_S - 1 and 0 <= received.nanos < _NANOS:
+        started_s = received.seconds + received.nanos / _NANOS
+    return WholeTrace(
+        key,
+        _message(trace.request) if trace.HasField("request") else None,
+        _message(trace.response) if trace.HasField("response") else None,
+        truncated=any(
+            half.body.truncated or _is_cut(half.headers) or _is_cut(half.trailers) for half in both
+        ),
+        started_s=started_s,
+    )

@@ -1,0 +1,111 @@
+"""The compiled set decides as a reader of the policies would who knows nothing of indexes."""
+
+from collections.abc import Callable
+from itertools import product
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envoy_authz.core import Action, Operation, Policy, PolicySet, Reason, Request, Rule, Source
+from envoy_authz.core.paths import normalize
+
+SPIFFE = "spiffe://"
+
+
+def text_matches(pattern: str, value: str) -> bool:
+    if pattern == "*":
+        return value != ""
+    if pattern.endswith("*"):
+        return value.startswith(pattern[:-1])
+    if pattern.startswith("*"):
+        return value.endswith(pattern[1:])
+    return value == pattern
+
+
+def principal_matches(pattern: str, value: str) -> bool:
+    if pattern == "*":
+        return value != ""
+    if not value.startswith(SPIFFE):
+        return False
+    rest = pattern.removeprefix(SPIFFE)
+    return rest == "*" or text_matches(rest, value.removeprefix(SPIFFE))
+
+
+def field(
+    match: Callable[[str, str], bool], value: str, wanted: tuple[str, ...], unwanted: tuple[str, ...]
+) -> bool:
+    if wanted and not any(match(pattern, value) for pattern in wanted):
+        return False
+    return not any(match(pattern, value) for pattern in unwanted)
+
+
+def rule_matches(rule: Rule, request: Request) -> bool:
+    called_by = [
+        field(principal_matches, request.source_principal, source.principals, source.not_principals)
+        for source in rule.sources
+    ]
+    calls = [
+        field(text_matches, request.method, operation.methods, operation.not_methods)
+        and field(text_matches, normalize(request.path), operation.paths, operation.not_paths)
+        for operation in rule.operations
+    ]
+    return (any(called_by) or not called_by) and (any(calls) or not calls)
+
+
+def matching(policies: list[Policy], action: Action, request: Request) -> list[tuple[str, int]]:
+    return [
+        (policy.full_name, number)
+        for policy in policies
+        if policy.action is action
+        for number, rule in enumerate(policy.rules)
+        if rule_matches(rule, request)
+    ]
+
+
+# Few values, so that every set of policies can meet every request, and patterns meet what they nearly match.
+PATHS = ["/", "/a", "/ab", "/a/b", "/b", "//a", "/b/%2e%2e/a?b", "", "*"]
+METHODS = ["GET", "PUT", "get"]
+PRINCIPALS = ["", SPIFFE, "spiffe://a", "spiffe://a/b", "a/b", "CN=a/b"]
+REQUESTS = [Request(*values) for values in product(METHODS, PATHS, PRINCIPALS)]
+
+
+def patterns(*texts: str) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(st.sampled_from(texts), max_size=2).map(tuple)
+
+
+METHOD_PATTERNS = patterns("GET", "PUT", "G*", "*T", "*")
+PATH_PATTERNS = patterns("/", "/a", "/ab", "/a*", "/a/*", "/*", "*b", "*/a", "*")
+PRINCIPAL_PATTERNS = patterns("a", "spiffe://a", "a/b", "a*", "a/*", "*b", "*/b", "spiffe://*", "*")
+SOURCES = st.lists(st.builds(Source, PRINCIPAL_PATTERNS, PRINCIPAL_PATTERNS), max_size=2).map(tuple)
+OPERATIONS = st.lists(
+    st.builds(Operation, METHOD_PATTERNS, METHOD_PATTERNS, PATH_PATTERNS, PATH_PATTERNS), max_size=2
+).map(tuple)
+RULES = st.lists(st.builds(Rule, SOURCES, OPERATIONS), max_size=2).map(tuple)
+POLICIES = st.lists(st.tuples(st.sampled_from(Action), RULES), max_size=4).map(
+    lambda drafts: [Policy(f"p{n}", "ns", action, rules) for n, (action, rules) in enumerate(drafts)]
+)
+
+
+@settings(max_examples=max(200, settings().max_examples))
+@given(POLICIES, st.sampled_from(Action))
+def test_the_index_changes_nothing(policies: list[Policy], default: Action) -> None:
+    compiled = PolicySet(policies, default_action=default)
+    for request in REQUESTS:
+        decision = compiled.decide(request)
+        deny = matching(policies, Action.DENY, request)
+        allow = matching(policies, Action.ALLOW, request)
+        open_ = default is Action.ALLOW and all(policy.action is Action.DENY for policy in policies)
+        assert decision.allowed is (not deny and (bool(allow) or open_))
+        decider = deny or allow
+        if decider:
+            assert (decision.policy, decision.rule) in decider
+            assert decision.reason is (Reason.DENIED_BY_POLICY if deny else Reason.ALLOWED_BY_POLICY)
+        else:
+            assert decision.reason is (Reason.NO_POLICY_MATCHED if policies else Reason.NO_POLICIES)
+            assert (decision.policy, decision.rule) == ("", None)
+
+
+@given(POLICIES, st.builds(Request, st.text(), st.text(), st.text()))
+def test_no_request_makes_it_raise(policies: list[Policy], request: Request) -> None:
+    decision = PolicySet(policies).decide(request)
+    assert decision.allowed in {True, False}

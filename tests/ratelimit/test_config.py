@@ -1,0 +1,292 @@
+"""Limits from files: the reference's YAML, and a finding for everything that would not hold as it was written."""
+
+import json
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from envoy_ratelimit.config import LoadedRules, load_rules
+from envoy_sidecar.config.findings import InvalidConfigurationError
+
+EXAMPLES = Path(__file__).parents[2] / "envoy-configs" / "examples" / "limits"
+
+REFERENCE = """
+    domain: mongo_cps
+    descriptors:
+      - key: database
+        value: users
+        rate_limit:
+          unit: second
+          requests_per_unit: 500
+      - key: database
+        value: default
+        rate_limit: {unit: SECOND, requests_per_unit: 500}
+      - key: remote_address
+        rate_limit: {unit: Minute, requests_per_unit: 0}
+        descriptors:
+          - key: path
+            value: /api/*/list
+            shadow_mode: true
+            rate_limit: {name: lists, unit: week, requests_per_unit: 4294967295}
+      - key: status
+        value: 404
+        rate_limit: {unlimited: true}
+      - {key: internal, value: true}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def load(folder: Path, **files: str) -> LoadedRules:
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(dedent(text).lstrip("\n"), "utf-8")
+    return load_rules([folder])
+
+
+def refused(folder: Path, **files: str) -> list[str]:
+    """Return the findings, without the folder's name."""
+    with pytest.raises(InvalidConfigurationError) as caught:
+        load(folder, **files)
+    return [str(finding).removeprefix(f"{folder}/") for finding in caught.value.findings]
+
+
+def test_the_references_yaml_is_read(folder: Path) -> None:
+    loaded = load(folder, limits=REFERENCE)
+    assert [
+        (rule["path"], rule["limit"], rule["shadow_mode"], rule["name"]) for rule in loaded.rules.describe()
+    ] == [
+        ("database_users", "500/SECOND", False, ""),
+        ("database_default", "500/SECOND", False, ""),
+        ("remote_address", "0/MINUTE", False, ""),
+        ("remote_address.path_/api/*/list", "4294967295/WEEK", True, "lists"),
+        ("status_404", "unlimited", False, ""),
+    ]
+    assert set(loaded.rules.domains) == {"mongo_cps"}
+    assert ("internal", "true") in loaded.rules.domains["mongo_cps"].exact
+    assert loaded.files == (folder / "limits.yaml",)
+    assert loaded.warnings == ()
+
+
+def test_the_shipped_examples_are_read() -> None:
+    loaded = load_rules([EXAMPLES])
+    assert loaded.rules.rules
+    assert loaded.warnings == ()
+
+
+def test_a_folder_is_read_with_all_below_it_and_a_file_only_once(folder: Path) -> None:
+    (folder / "below").mkdir()
+    (folder / "below" / "b.json").write_text(json.dumps({"domain": "b"}))
+    (folder / "a.yml").write_text("domain: a")
+    (folder / ".hidden.yaml").write_text("nonsense")
+    (folder / "README.md").write_text("nonsense")
+    loaded = load_rules([folder / "a.yml", folder])
+    assert loaded.files == (folder / "a.yml", folder / "below" / "b.json")
+    assert set(loaded.rules.domains) == {"a", "b"}
+
+
+def test_a_mounted_config_map_is_read_once(folder: Path) -> None:
+    version = folder / "..2026_07_01"
+    version.mkdir()
+    (version / "limits.yaml").write_text("domain: a")
+    (folder / "..data").symlink_to(version)
+    (folder / "limits.yaml").symlink_to(folder / "..data" / "limits.yaml")
+    assert load_rules([folder]).files == (folder / "limits.yaml",)
+
+
+def test_several_documents_of_a_file_are_several_domains(folder: Path) -> None:
+    assert set(load(folder, limits="domain: a\n---\ndomain: b\n").rules.domains) == {"a", "b"}
+
+
+def one_descriptor(body: str) -> str:
+    return f"domain: d\ndescriptors:\n  - key: k\n{body}"
+
+
+def one_limit(limit: str) -> str:
+    return one_descriptor(f"    rate_limit: {limit}\n")
+
+
+BAD = {
+    # the document
+    "descriptors: []": "l.yaml:1:1: error: domain is missing; write `domain: …`",
+    "domain: ''": "l.yaml:1:9: error: domain must not be empty (domain)",
+    "domain:": "l.yaml:1:1: error: 'domain' has no value (domain); write one, or remove it",
+    "domain: [a]": "l.yaml:1:9: error: must be text, is list (domain)",
+    "- domain: a": "l.yaml:1:1: error: must be a mapping, is list",
+    "domain: 1.5": "l.yaml:1:9: error: must be text, is number (domain); put it in quotes",
+    "domain: 0x10": "l.yaml:1:9: error: must be text, is integer (domain); put it in quotes",
+    "": "l.yaml:1:1: error: this file holds no domain; write `domain: …`, or remove the file",
+    "domain: a\nDomain: b": "l.yaml:2:1: error: unknown key 'Domain' (Domain); did you mean 'domain'?",
+    "domain: a\nx: b": "l.yaml:2:1: error: unknown key 'x' (x); known here: descriptors, domain",
+    "domain: a\ndomain: b": (
+        "l.yaml:2:1: error: 'domain' is given twice (domain); the first is in line 1; a second one would be lost"
+    ),
+    # descriptors
+    "domain: d\ndescriptors: {}": "l.yaml:2:14: error: must be a list, is mapping (descriptors)",
+    "domain: d\ndescriptors:": (
+        "l.yaml:2:1: error: 'descriptors' has no value (descriptors); write one, or remove it"
+    ),
+    "domain: d\ndescriptors: [k]": "l.yaml:2:15: error: must be a mapping, is text (descriptors[0])",
+    "domain: d\ndescriptors:\n  - value: v": (
+        "l.yaml:3:5: error: key is missing (descriptors[0]); write `key: …`"
+    ),
+    "domain: d\ndescriptors:\n  - key: ''": (
+        "l.yaml:3:10: error: key must not be empty (descriptors[0].key)"
+    ),
+    one_descriptor("  - key: k"): (
+        "l.yaml:4:5: error: key 'k' comes twice on this level (descriptors[1]); the first is in line 3; remove one"
+    ),
+    one_descriptor("    value: v\n  - {key: k, value: v}"): (
+        "l.yaml:5:5: error: key 'k' with value 'v' comes twice on this level (descriptors[1]); "
+        "the first is in line 3; remove one"
+    ),
+    one_descriptor("    limit: {}"): (
+        "l.yaml:4:5: error: unknown key 'limit' (descriptors[0].limit); did you mean 'rate_limit'?"
+    ),
+    one_descriptor("    value: 2e3"): (
+        "l.yaml:4:12: error: must be text, is number (descriptors[0].value); put it in quotes"
+    ),
+    one_descriptor("    shadow_mode: yes\n    rate_limit: {unlimited: true}"): (
+        "l.yaml:4:18: error: must be a boolean, is text (descriptors[0].shadow_mode); write true or false"
+    ),
+    one_descriptor("    rate_limit:"): (
+        "l.yaml:4:5: error: 'rate_limit' has no value (descriptors[0].rate_limit); write one, or remove it"
+    ),
+    # limits
+    one_limit("5"): "l.yaml:4:17: error: must be a mapping, is integer (descriptors[0].rate_limit)",
+    one_limit("{requests_per_unit: 1}"): (
+        "l.yaml:4:17: error: unit is missing (descriptors[0].rate_limit); "
+        "write one of second, minute, hour, day, month, year, week"
+    ),
+    one_limit("{unit: day}"): (
+        "l.yaml:4:17: error: requests_per_unit is missing (descriptors[0].rate_limit); "
+        "write 0 to refuse every request"
+    ),
+    one_limit("{unit: fortnight, requests_per_unit: 1}"): (
+        "l.yaml:4:24: error: unknown unit 'fortnight' (descriptors[0].rate_limit.unit); "
+        "write one of second, minute, hour, day, month, year, week"
+    ),
+    one_limit("{unit: day, requests_per_unit: 1.5}"): (
+        "l.yaml:4:48: error: must be an integer, is number (descriptors[0].rate_limit.requests_per_unit); "
+        "write a whole number from 0 to 4294967295"
+    ),
+    one_limit("{unit: day, requests_per_unit: '1'}"): (
+        "l.yaml:4:48: error: must be an integer, is text (descriptors[0].rate_limit.requests_per_unit); "
+        "write a whole number from 0 to 4294967295"
+    ),
+    one_limit("{unit: day, requests_per_unit: true}"): (
+        "l.yaml:4:48: error: must be an integer, is boolean (descriptors[0].rate_limit.requests_per_unit); "
+        "write a whole number from 0 to 4294967295"
+    ),
+    one_limit("{unit: day, requests_per_unit: -1}"): (
+        "l.yaml:4:48: error: -1 is out of range (descriptors[0].rate_limit.requests_per_unit); "
+        "write a whole number from 0 to 4294967295"
+    ),
+    one_limit("{unit: day, requests_per_unit: 4294967296}"): (
+        "l.yaml:4:48: error: 4294967296 is out of range (descriptors[0].rate_limit.requests_per_unit); "
+        "write a whole number from 0 to 4294967295"
+    ),
+    one_limit("{unlimited: true, unit: day}"): (
+        "l.yaml:4:41: error: an unlimited rate_limit has no unit (descriptors[0].rate_limit.unit); "
+        "remove `unit`, or `unlimited`"
+    ),
+    one_limit("{unit: day, requests_per_unit: 1, shadow_mode: true}"): (
+        "l.yaml:4:51: error: unknown key 'shadow_mode' (descriptors[0].rate_limit.shadow_mode); "
+        "known here: name, requests_per_unit, unit, unlimited"
+    ),
+    # no YAML
+    "domain: [": "l.yaml:1:10: error: while parsing a flow node expected the node content, but found '<stream end>'",
+}
+
+
+@pytest.mark.parametrize(("text", "finding"), BAD.items())
+def test_what_is_wrong_is_found_where_it_stands(folder: Path, text: str, finding: str) -> None:
+    assert refused(folder, l=text) == [finding]
+
+
+@pytest.mark.parametrize(
+    "key", ["quota_mode", "detailed_metric", "value_to_metric", "share_threshold", "metadata"]
+)
+def test_what_a_descriptor_cannot_do_yet_is_refused(folder: Path, key: str) -> None:
+    (finding,) = refused(folder, l=one_descriptor(f"    {key}: true"))
+    assert finding.startswith(
+        f"l.yaml:4:5: error: '{key}' is not supported yet (descriptors[0].{key}); remove it"
+    )
+
+
+@pytest.mark.parametrize("key", ["replaces", "algorithm", "burst", "unit_multiplier", "on_store_failure"])
+def test_what_a_limit_cannot_do_yet_is_refused(folder: Path, key: str) -> None:
+    (finding,) = refused(folder, l=one_limit(f"{{unit: day, requests_per_unit: 1, {key}: 2}}"))
+    assert f"error: '{key}' is not supported yet (descriptors[0].rate_limit.{key}); remove it" in finding
+
+
+def test_all_findings_of_all_files_come_at_once(folder: Path) -> None:
+    found = refused(
+        folder,
+        a="domain: a\ndescriptors:\n  - {value: x}\n  - {key: k, rate_limit: {unit: no, requests_per_unit: -1}}",
+        b="domain: [",
+        c="domain: c\nwhat: 1",
+    )
+    assert [line.split(" error:")[0] for line in found] == [
+        "a.yaml:3:5:",
+        "a.yaml:4:33:",
+        "a.yaml:4:56:",
+        "b.yaml:1:10:",
+        "c.yaml:2:1:",
+    ]
+
+
+def test_a_domain_may_not_be_in_two_files(folder: Path) -> None:
+    (finding,) = refused(folder, a="domain: same", b="domain: same")
+    assert finding == (
+        "b.yaml:1:9: error: the domain 'same' is defined twice (domain); "
+        f"the first is at {folder}/a.yaml:1:9; write both in one"
+    )
+
+
+def test_what_cannot_be_read_is_an_error(folder: Path) -> None:
+    (folder / "latin.yaml").write_bytes(b"domain: a\n# caf\xe9\n")
+    (folder / "empty").mkdir()
+    with pytest.raises(InvalidConfigurationError) as caught:
+        load_rules([folder / "missing.yaml", folder / "empty", folder])
+    assert [str(finding).removeprefix(f"{folder}/") for finding in caught.value.findings] == [
+        "missing.yaml:1:1: error: can't be read: No such file or directory",
+        (
+            "empty:1:1: error: no limit file is in this folder, or all were read already; "
+            "limit files end in .json, .yaml, .yml and do not begin with a dot"
+        ),
+        "latin.yaml:2:6: error: this is not UTF-8; save the file as UTF-8",
+    ]
+
+
+def test_what_is_probably_not_meant_is_a_warning(folder: Path) -> None:
+    loaded = load(
+        folder,
+        l="domain: d\ndescriptors:\n"
+        "  - {key: a, shadow_mode: true}\n"
+        "  - {key: b, rate_limit: {unlimited: true, requests_per_unit: 5}}\n",
+    )
+    assert [str(finding).removeprefix(f"{folder}/") for finding in loaded.warnings] == [
+        (
+            "l.yaml:3:27: warning: does nothing without a rate_limit (descriptors[0].shadow_mode); "
+            "write it beside the rate_limit it is for"
+        ),
+        (
+            "l.yaml:4:63: warning: does nothing beside `unlimited` "
+            "(descriptors[1].rate_limit.requests_per_unit); remove one of both"
+        ),
+    ]
+    assert [rule["limit"] for rule in loaded.rules.describe()] == ["unlimited"]
+
+
+def test_aliases_may_share_a_limit(folder: Path) -> None:
+    loaded = load(
+        folder,
+        l="domain: d\ndescriptors:\n"
+        "  - {key: a, rate_limit: &five {unit: hour, requests_per_unit: 5}}\n"
+        "  - {key: b, rate_limit: *five}\n",
+    )
+    assert [rule["limit"] for rule in loaded.rules.describe()] == ["5/HOUR", "5/HOUR"]

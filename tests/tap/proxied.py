@@ -1,0 +1,156 @@
+"""A stock Envoy with the tap slot, its upstream, and the tap service behind it, all seen from inside one event loop."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from envoy_demo import configs
+from envoy_demo.envoy import Envoy, start_envoy
+from envoy_demo.processes import Processes
+from envoy_sidecar.transport.port import Peer, Service
+from envoy_tap.collector import SERVICE_NAME, Collector
+from envoy_tap.core.exchange import Exchange
+from envoy_tap.slot.ecds import EcdsServer
+from envoy_tap.slot.resources import slot_resource
+from envoy_tap.slot.slot import Slot
+from envoy_tap.slot.subscription import ResourceBuilder
+from tests.tap.serving import served
+
+_PATIENCE_S = 30
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+RELOADS = "extension_config_discovery.http_filter.envoy_tap_slot.config_reload"
+
+
+@dataclass
+class Upstream:
+    """Answers every connection's one request with `answer`, raw, and closes; an empty one is a failure."""
+
+    answer: bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npong"
+    awaits_body: bool = True
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: ([0-9]+)", head)
+        if length and self.awaits_body:
+            await reader.readexactly(int(length[1]))
+        elif b"chunked" in head:
+            await reader.readuntil(b"\r\n\r\n")
+        writer.write(self.answer)
+        writer.close()
+
+
+class LoopSink:
+    """Hands what is stored over to the event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stored: asyncio.Queue[Exchange] = asyncio.Queue()
+
+    def write(self, batch: Sequence[Exchange]) -> None:
+        for exchange in batch:
+            self._loop.call_soon_threadsafe(self._stored.put_nowait, exchange)
+
+    def close(self) -> None:
+        pass
+
+    async def next(self) -> Exchange:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await self._stored.get()
+
+
+@dataclass
+class Tapped:
+    """What a test touches: the proxy, its upstream, the slot, and all that came out of the proxy to the collector."""
+
+    envoy: Envoy
+    upstream: Upstream
+    slot: Slot
+    ecds: EcdsServer
+    sink: LoopSink
+    kill_service: Callable[[], Any]
+    payloads: list[bytes] = field(default_factory=list)
+
+    async def settled(self) -> str:
+        """Return the proxy's NACK text, "" for an ACK, once it has answered what is current."""
+        async with asyncio.timeout(_PATIENCE_S):
+            (node,) = await self.ecds.settled()
+            return node.nack
+
+    async def ask(
+        self, start: str = "GET /orders HTTP/1.1", *headers: str, body: bytes = b"", host: str = "example.org"
+    ) -> bytes:
+        """Send one raw request and return the raw answer; header values are written as UTF-8."""
+        lines = [start, f"host: {host}", "connection: close", *headers]
+        if body and not any("chunked" in header for header in headers):
+            lines.append(f"content-length: {len(body)}")
+        head = "".join(f"{line}\r\n" for line in [*lines, ""])
+        return await self.ask_raw(head.encode() + body)
+
+    async def ask_raw(self, request: bytes) -> bytes:
+        async with asyncio.timeout(_PATIENCE_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.envoy.port)
+            writer.write(request)
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    @property
+    def reloads(self) -> int:
+        """How often the content of the slot has changed since Envoy's start."""
+        return self.envoy.stat(RELOADS)
+
+
+@asynccontextmanager
+async def tapped(
+    folder: Path, *, build: ResourceBuilder = slot_resource, ttl_s: int = 30, node_id: str = "edge-1"
+) -> AsyncIterator[Tapped]:
+    payloads: list[bytes] = []
+    async with AsyncExitStack() as stack:
+        sink = LoopSink()
+        slot = Slot()
+        ecds = EcdsServer(slot, ttl_s=ttl_s, build=build)
+        collector = await stack.enter_async_context(Collector(sink))
+        service = AsyncExitStack()
+        at = await service.enter_async_context(served(_recorded(collector, payloads), ecds.service()))
+        stack.push_async_callback(service.aclose)
+        upstream = Upstream()
+        server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+        stack.callback(server.close)
+        ports = {"upstream": [server.sockets[0].getsockname()[1]], "envoy_tap": [at.address.port]}
+        config = configs.on_ports(configs.load("tap.yaml"), ports)
+        config["node"]["id"] = node_id
+        _allow_trailers_and_tunnels(config)
+        processes = stack.enter_context(Processes(folder))
+        envoy = start_envoy(processes, config)
+        yield Tapped(envoy, upstream, slot, ecds, sink, service.aclose, payloads)
+
+
+def _allow_trailers_and_tunnels(config: configs.Config) -> None:
+    resources = config["static_resources"]
+    manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["http_protocol_options"] = {"enable_trailers": True}
+    manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
+    (upstream,) = (cluster for cluster in resources["clusters"] if cluster["name"] == "upstream")
+    upstream["typed_extension_protocol_options"] = {
+        _HTTP_OPTIONS: {
+            "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
+            "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
+        }
+    }
+
+
+def _recorded(collector: Collector, payloads: list[bytes]) -> Service:
+    async def stream_taps(requests: AsyncIterator[bytes], peer: Peer) -> AsyncGenerator[bytes, None]:
+        async def copied() -> AsyncGenerator[bytes, None]:
+            async for payload in requests:
+                payloads.append(payload)
+                yield payload
+
+        async for answer in collector.stream_taps(copied(), peer):
+            yield answer
+
+    return Service(SERVICE_NAME, streams={"StreamTaps": stream_taps})

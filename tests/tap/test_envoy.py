@@ -1,0 +1,294 @@
+"""A stock Envoy with the tap slot: what is targeted comes out whole and redacted, nothing else comes out at all."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from envoy_data_plane.envoy.config.core.v3 import DataSource, TypedExtensionConfig
+from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
+from envoy_data_plane.google.protobuf import Any as Packed
+
+from envoy_tap.core.exchange import Exchange, Message, Node
+from envoy_tap.slot.resources import slot_resource
+from envoy_tap.slot.target import PathMatch, Target
+from tests.tap.proxied import RELOADS, Tapped, tapped
+
+SECRET = "s3cr3t"  # noqa: S105 - it is to be seen nowhere
+ORDERS = PathMatch("/orders", is_prefix=True)
+
+
+def target(tap_id: str = "tap-1", for_s: int = 600, **more: Any) -> Target:
+    return Target(tap_id, expires_at_s=int(time.time()) + for_s, **more)
+
+
+def halves(exchange: Exchange) -> tuple[Message, Message]:
+    assert exchange.request is not None
+    assert exchange.response is not None
+    return exchange.request, exchange.response
+
+
+@pytest.fixture
+async def at(tmp_path: Path) -> AsyncIterator[Tapped]:
+    async with tapped(tmp_path) as at:
+        yield at
+
+
+async def test_a_targeted_exchange_is_captured_and_no_other(at: Tapped) -> None:
+    at.slot.set(target(method="POST", path=ORDERS, authority="Example.org", header=("X-User", "alice")))
+    assert await at.settled() == ""
+    untargeted = [
+        ("GET /orders HTTP/1.1", "x-user: alice"),
+        ("POST /order HTTP/1.1", "x-user: alice"),
+        ("POST /?/orders HTTP/1.1", "x-user: alice"),
+        ("POST /orders HTTP/1.1", "x-user: bob"),
+        ("POST /orders HTTP/1.1", "x-user: alice", "x-user: alice"),
+        ("POST /orders HTTP/1.1",),
+    ]
+    for start, *headers in untargeted:
+        assert (await at.ask(start, *headers, body=b"not this")).endswith(b"pong")
+    await at.ask("POST /orders HTTP/1.1", "x-user: alice", host="example.net", body=b"not this")
+
+    at.upstream.answer = (
+        b"HTTP/1.1 201 Created\r\ncontent-length: 6\r\nset-cookie: a=s3cr3t\r\nset-cookie: b=s3cr3t\r\n"
+        b"x-answer: 42\r\n\r\nanswer"
+    )
+    answer = await at.ask(
+        "POST /orders/1?page=2 HTTP/1.1",
+        "x-user: alice",
+        f"Authorization: Bearer {SECRET}",
+        f"cookie: session={SECRET}",
+        body=b"question",
+    )
+    assert answer.count(SECRET.encode()) == 2
+    captured = await at.sink.next()
+    assert (captured.tap_id, captured.node) == ("tap-1", Node("edge-1", "edge"))
+    assert not captured.truncated
+    assert not captured.incomplete
+    request, response = halves(captured)
+    assert (request.first(":method"), request.first(":path")) == (b"POST", b"/orders/1?page=2")
+    assert (request.first(":authority"), request.first("x-user")) == (b"example.org", b"alice")
+    assert (request.first("authorization"), request.first("cookie")) == (b"[redacted]", b"[redacted]")
+    assert request.body == b"question"
+    assert (response.first(":status"), response.first("x-answer")) == (b"201", b"42")
+    assert [value for name, value in response.headers if name == "set-cookie"] == [b"[redacted]"] * 2
+    assert response.body == b"answer"
+    # Nothing of the seven before came out, and no secret left the proxy.
+    sent = b"".join(at.payloads)
+    assert b"not this" not in sent
+    assert b"s3cr3t" not in sent
+    assert len({payload for payload in at.payloads if b"edge-1" in payload}) == 2
+
+
+async def test_a_target_that_expires_stops_capturing_and_the_next_one_starts(at: Tapped) -> None:
+    at.slot.set(target("short", for_s=2))
+    assert await at.settled() == ""
+    await at.ask()
+    assert (await at.sink.next()).tap_id == "short"
+    await at.ecds.changed.until(
+        lambda: [(node.tap_id, node.settled) for node in at.ecds.nodes()] == [(None, True)]
+    )
+    await at.ask("GET /after HTTP/1.1")
+    at.slot.set(target("next"))
+    assert await at.settled() == ""
+    await at.ask("GET /next HTTP/1.1")
+    captured = await at.sink.next()
+    assert (captured.tap_id, halves(captured)[0].first(":path")) == ("next", b"/next")
+
+
+async def test_a_script_past_its_end_captures_nothing_whoever_is_there_to_tell_it(tmp_path: Path) -> None:
+    def late(name: str, target: Target | None, node: Node) -> TypedExtensionConfig:
+        expired = target is not None and target.tap_id == "expired"
+        return slot_resource(name, replace(target, expires_at_s=1) if target and expired else target, node)
+
+    async with tapped(tmp_path, build=late) as at:
+        at.slot.set(target("expired"))
+        assert await at.settled() == ""
+        await at.ask()
+        at.slot.set(target("valid"))
+        assert await at.settled() == ""
+        await at.ask()
+        assert (await at.sink.next()).tap_id == "valid"
+        assert all(b"expired" not in payload for payload in at.payloads)
+
+
+async def test_a_proxy_that_loses_the_service_serves_on_and_goes_back_to_the_noop(tmp_path: Path) -> None:
+    async with tapped(tmp_path, ttl_s=1) as at:
+        at.slot.set(target())
+        assert await at.settled() == ""
+        await at.ask()
+        await at.sink.next()
+        reloads = at.reloads
+        await at.kill_service()
+        assert (await at.ask()).endswith(b"pong")
+        await asyncio.to_thread(at.envoy.until_stat, RELOADS, reloads + 1)
+        assert (await at.ask()).endswith(b"pong")
+
+
+async def test_heartbeats_change_nothing_in_the_proxy(tmp_path: Path) -> None:
+    async with tapped(tmp_path, ttl_s=1) as at:
+        at.slot.set(target())
+        assert await at.settled() == ""
+        acks, reloads = at.ecds.updates.value(("ack",)), at.reloads
+        await at.ecds.changed.until(lambda: at.ecds.updates.value(("ack",)) >= acks + 4)
+        await at.ask()
+        assert (await at.sink.next()).tap_id == "tap-1"
+        assert at.reloads == reloads
+
+
+async def test_a_wrong_resource_is_refused_with_envoys_words_and_traffic_passes(tmp_path: Path) -> None:
+    def wrong(name: str, target: Target | None, node: Node) -> TypedExtensionConfig:
+        if target is not None and target.tap_id == "syntax":
+            script = Lua(default_source_code=DataSource(inline_string="local x =\nreturn return"))
+            return TypedExtensionConfig(name=name, typed_config=Packed.pack(script))
+        if target is not None and target.tap_id == "type":
+            return TypedExtensionConfig(name=name, typed_config=Packed.pack(Buffer()))
+        return slot_resource(name, target, node)
+
+    async with tapped(tmp_path, build=wrong) as at:
+        at.slot.set(target("syntax"))
+        assert "script load error" in await at.settled()
+        assert (await at.ask()).endswith(b"pong")
+        at.slot.set(target("type"))
+        assert "envoy.extensions.filters.http.buffer.v3.Buffer" in await at.settled()
+        at.slot.set(target("right"))
+        assert await at.settled() == ""
+        await at.ask()
+        assert (await at.sink.next()).tap_id == "right"
+        assert at.ecds.updates.value(("nack",)) == 2
+
+
+async def test_no_string_of_a_target_is_code(tmp_path: Path) -> None:
+    path = "/\"]]--[['\\@CLUSTER@\\0\\n%1"
+    hostile = f"{path} @TAP_ID@ 1é\U0001d51e"
+    async with tapped(tmp_path, node_id=f"edge\n{hostile}") as at:
+        at.slot.set(target(hostile, path=PathMatch(path), header=("x-a", hostile)))
+        assert await at.settled() == ""
+        await at.ask(f"GET {path} HTTP/1.1", f"x-a: {hostile}")
+        captured = await at.sink.next()
+        assert captured.tap_id == hostile
+        assert captured.node == Node(f"edge\n{hostile}", "edge")
+        assert halves(captured)[0].first("x-a") == hostile.encode()
+
+
+async def test_bytes_come_out_as_they_are(at: Tapped) -> None:
+    at.slot.set(target(body_cap_bytes=3 << 20))
+    assert await at.settled() == ""
+    everything = bytes(range(256)) * 10_000
+    at.upstream.answer = (
+        b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nx-b: \xe9\xff\r\n\r\n" % len(everything)
+    ) + everything
+    await at.ask_raw(
+        b"PUT /orders HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-a: \xe9\xff\r\nx-empty:\r\n"
+        b"content-length: %d\r\n\r\n" % len(everything) + everything
+    )
+    captured = await at.sink.next()
+    request, response = halves(captured)
+    assert (request.first("x-a"), request.first("x-empty")) == (b"\xe9\xff", b"")
+    assert response.first("x-b") == b"\xe9\xff"
+    assert request.body == response.body == everything
+    assert not captured.truncated
+
+
+async def test_bodies_are_cut_in_the_proxy(at: Tapped) -> None:
+    at.slot.set(target(body_cap_bytes=3))
+    assert await at.settled() == ""
+    await at.ask("POST /orders HTTP/1.1", body=b"?!?#secret")
+    captured = await at.sink.next()
+    assert [message.body for message in halves(captured)] == [b"?!?", b"pon"]
+    assert captured.truncated
+    assert not captured.incomplete
+    assert b"?!?#" not in b"".join(at.payloads)
+
+
+async def test_no_bodies_are_asked_for_and_none_come(at: Tapped) -> None:
+    at.slot.set(target(body_cap_bytes=0))
+    assert await at.settled() == ""
+    await at.ask("POST /orders HTTP/1.1", body=b"question")
+    captured = await at.sink.next()
+    assert [message.body for message in halves(captured)] == [b"", b""]
+    assert captured.truncated
+
+
+async def test_an_exchange_without_bodies_is_complete(at: Tapped) -> None:
+    at.slot.set(target())
+    assert await at.settled() == ""
+    at.upstream.answer = b"HTTP/1.1 204 No Content\r\n\r\n"
+    await at.ask()
+    captured = await at.sink.next()
+    assert halves(captured)[1].first(":status") == b"204"
+    assert not captured.truncated
+    assert not captured.incomplete
+
+
+async def test_an_answer_of_the_proxy_itself_is_captured(at: Tapped) -> None:
+    at.slot.set(target())
+    assert await at.settled() == ""
+    at.upstream.answer = b""
+    assert b" 503 " in await at.ask("POST /orders HTTP/1.1", body=b"question")
+    captured = await at.sink.next()
+    request, response = halves(captured)
+    assert (request.body, response.first(":status")) == (b"question", b"503")
+
+
+async def test_the_same_request_id_twice_at_a_time_gives_two_exchanges(at: Tapped) -> None:
+    at.slot.set(target())
+    assert await at.settled() == ""
+    request_id = "x-request-id: 7f000001-0000-4000-8000-000000000001"
+    for path in ("/a", "/b"):
+        await at.ask(f"GET {path} HTTP/1.1", request_id)
+    first, second = await at.sink.next(), await at.sink.next()
+    assert first.trace_id != second.trace_id
+    assert {halves(each)[0].first(":path") for each in (first, second)} == {b"/a", b"/b"}
+
+
+async def test_trailers_are_captured_and_redacted(at: Tapped) -> None:
+    at.slot.set(target(redacted_headers=frozenset({"X-Key"})))
+    assert await at.settled() == ""
+    chunked = "transfer-encoding: chunked"
+    at.upstream.answer = (
+        f"HTTP/1.1 200 OK\r\n{chunked}\r\n\r\n4\r\npong\r\n0\r\nx-sum: 1\r\nx-key: {SECRET}\r\n\r\n".encode()
+    )
+    body = f"4\r\nping\r\n0\r\nx-sum: 2\r\nx-key: {SECRET}\r\n\r\n".encode()
+    await at.ask("POST /orders HTTP/1.1", chunked, body=body)
+    captured = await at.sink.next()
+    request, response = halves(captured)
+    assert (request.body, request.trailers) == (b"ping", (("x-sum", b"2"), ("x-key", b"[redacted]")))
+    assert (response.body, response.trailers) == (b"pong", (("x-sum", b"1"), ("x-key", b"[redacted]")))
+    assert not captured.truncated
+    assert SECRET.encode() not in b"".join(at.payloads)
+
+
+async def test_an_answer_that_comes_before_the_request_ends_is_captured_with_what_there_was(
+    at: Tapped,
+) -> None:
+    at.slot.set(target())
+    assert await at.settled() == ""
+    at.upstream.awaits_body = False
+    answer = await at.ask_raw(b"POST /orders HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf")
+    assert answer.endswith(b"pong")
+    captured = await at.sink.next()
+    request, response = halves(captured)
+    assert request.first("content-length") == b"100"
+    assert b"half".startswith(request.body)
+    assert response.body == b"pong"
+    assert captured.truncated
+
+
+async def test_of_a_tunnel_the_headers_are_captured(at: Tapped) -> None:
+    at.slot.set(target())
+    assert await at.settled() == ""
+    upgrade = "connection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    at.upstream.answer = f"HTTP/1.1 101 Switching Protocols\r\n{upgrade}frames".encode()
+    answer = await at.ask_raw(f"GET /chat HTTP/1.1\r\nhost: a\r\n{upgrade}".encode())
+    assert answer.endswith(b"frames")
+    captured = await at.sink.next()
+    request, response = halves(captured)
+    assert (request.first(":path"), response.first(":status")) == (b"/chat", b"101")
+    assert request.body == response.body == b""
+    assert captured.truncated
+    assert not captured.incomplete

@@ -1,0 +1,71 @@
+"""The service put together: its command line, its target, what it shows."""
+
+from pathlib import Path
+
+import pytest
+
+from envoy_sidecar import cli
+from envoy_sidecar.settings import SettingsError
+from envoy_tap.cli import app
+from envoy_tap.server import TapSidecar
+from envoy_tap.settings import TapSettings
+from envoy_tap.slot.target import PathMatch
+
+
+def test_without_a_condition_there_is_no_target(tmp_path: Path) -> None:
+    assert TapSettings(data=tmp_path, target_for=5).target() is None
+
+
+def test_the_options_become_one_target_that_expires(tmp_path: Path) -> None:
+    settings = TapSettings(
+        data=tmp_path,
+        target_path="/orders",
+        target_method="POST",
+        target_authority="shop.example",
+        target_header="X-User=alice=1",
+        target_for=60,
+        cluster="elsewhere",
+    )
+    target = settings.target(now_s=1000.9)
+    assert target is not None
+    assert target.path == PathMatch("/orders", is_prefix=True)
+    assert (target.method, target.authority) == ("POST", "shop.example")
+    assert target.header == ("x-user", "alice=1")
+    assert target.expires_at_s == 1060
+    assert target.cluster_name == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--target-header", "x-user"], "NAME=VALUE"),
+        (["--target-header", "=alice"], "not a header name"),
+        (["--target-for", "0"], "--target-for"),
+        (["--workers", "2"], "--workers"),
+    ],
+)
+def test_options_that_cannot_be_served_are_named(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(app, ["serve", "--data", str(tmp_path), *options])
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    with pytest.raises(SettingsError, match=f"--data {tmp_path}/file/below"):
+        TapSidecar(TapSettings(data=tmp_path / "file" / "below"))
+
+
+async def test_config_shows_the_target_but_not_the_header_value(tmp_path: Path) -> None:
+    sidecar = TapSidecar(TapSettings(data=tmp_path, target_header="x-token=hidden-value"))
+    await sidecar.start()
+    try:
+        shown = sidecar.describe()
+    finally:
+        await sidecar.stop()
+    assert isinstance(shown["target"], dict)
+    assert shown["target"]["header"] == "x-token"
+    assert "hidden-value" not in str(shown)
