@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format protos lock clean
+.PHONY: help setup demo test bench lint format protos lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,8 +21,15 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+demo: $(STAMP) ## Envoy with all three services, and what each does (ONCE=1, DEMO_PORT=8000)
+	@$(BIN)/python -m envoy_demo $(if $(filter-out 0,$(ONCE)),--once)
+
 test: $(STAMP) ## run the whole test suite (TESTS=path for a part of it)
 	$(BIN)/python -m pytest $(TESTS)
+
+bench: $(STAMP) ## measure services and transports with h2load (ROUNDS=3 ONLY=authz); writes build/bench
+	@command -v h2load >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq nghttp2-client; }
+	$(BIN)/python -m tests.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 lint: $(STAMP) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff format --check .
@@ -36,10 +44,14 @@ format: $(STAMP) ## let ruff format and mend what it can
 protos: $(STAMP) ## generate the wire classes from protos/
 	$(BIN)/python protos/generate.py
 
-lock: $(STAMP) ## renew requirements.lock from pyproject.toml
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-header --no-annotate
+
+lock: $(STAMP) ## renew the locked dependencies from pyproject.toml (UPGRADE=1 for newer versions)
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
-		--no-emit-index-url --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra authz --extra ratelimit --extra tap --extra otlp --constraint requirements.lock \
+		--output-file requirements-services.lock pyproject.toml
 
 clean: ## remove .venv and all caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
