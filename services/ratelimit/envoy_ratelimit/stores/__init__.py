@@ -35,7 +35,6 @@ def open_store(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> BucketStore
 
 def masked_url(url: str) -> str:
     """Return a store's URL as it may be shown: without user and password."""
-    """Return *url* without its user and password, for a log or /config."""
     try:
         authority = urlsplit(url).netloc
     except ValueError:
