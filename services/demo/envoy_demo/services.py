@@ -23,25 +23,26 @@ class Service:
         self.process.until(lambda: answers_ok(self.admin_port, "/readyz"), "readiness")
 
 
-def start_authz(processes: Processes, policies: Path, options: Sequence[str] = ()) -> Service:
+def start_authz(processes: Processes, policies: Path, options: Sequence[str] = (), port: int = 0) -> Service:
     """Start authz with the policies of a file or folder; *options* are more of its command line."""
-    return _start(processes, "authz", ["--policies", str(policies), *options])
+    return _start(processes, "authz", ["--policies", str(policies), *options], port)
 
 
 def start_ratelimit(
-    processes: Processes, config: Path, store: str = "memory:", options: Sequence[str] = ()
+    processes: Processes, config: Path, store: str = "memory:", options: Sequence[str] = (), port: int = 0
 ) -> Service:
     """Start ratelimit with the limits of a file or folder, on a store; *options* are more of its command line."""
-    return _start(processes, "ratelimit", ["--config", str(config), "--store", store, *options])
+    return _start(processes, "ratelimit", ["--config", str(config), "--store", store, *options], port)
 
 
-def start_tap(processes: Processes, data: Path, options: Sequence[str] = ()) -> Service:
+def start_tap(processes: Processes, data: Path, options: Sequence[str] = (), port: int = 0) -> Service:
     """Start tap, which writes to the folder *data*; *options* are more of its command line, such as the target."""
-    return _start(processes, "tap", ["--data", str(data), *options])
+    return _start(processes, "tap", ["--data", str(data), *options], port)
 
 
-def _start(processes: Processes, name: str, options: Sequence[str]) -> Service:
-    port, admin_port = free_port(), free_port()
+def _start(processes: Processes, name: str, options: Sequence[str], port: int) -> Service:
+    """Start a service, not ready yet; *port* is given to one that takes the place of another, 0 is a free one."""
+    port, admin_port = port or free_port(), free_port()
     listen = ["--listen", f"{LOOPBACK}:{port}", "--admin", f"{LOOPBACK}:{admin_port}"]
     argv = [sys.executable, "-m", f"envoy_{name}", "serve", *options, *listen]
     return Service(processes.start(name, argv), port, admin_port)

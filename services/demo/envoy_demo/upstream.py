@@ -52,7 +52,7 @@ def application() -> Starlette:
             {
                 "method": request.method,
                 "path": request.url.path + query,
-                "headers": dict(request.headers),
+                "headers": {name: _echoed(name, value) for name, value in request.headers.items()},
                 "body": body,
                 "served": next(served),
             }
@@ -62,6 +62,11 @@ def application() -> Starlette:
         return Response("ready\n", media_type="text/plain")
 
     return Starlette(routes=[Route(_READY_PATH, ready), Route("/{path:path}", echo, methods=_METHODS)])
+
+
+def _echoed(name: str, value: str) -> str:
+    # An echo of a secret would make it content, where nothing that guards headers can tell it from any other.
+    return f"({len(value)} characters)" if name in {"authorization", "cookie"} else value
 
 
 if __name__ == "__main__":

@@ -1,0 +1,21 @@
+"""Envoy itself accepts every configuration that is shipped."""
+
+import pytest
+
+from envoy_demo import configs
+from envoy_demo.envoy import validate
+from envoy_demo.processes import Processes
+
+SHIPPED = sorted(path.name for path in (configs.folder() / "static").glob("*.yaml"))
+
+
+def test_there_are_configurations() -> None:
+    assert {"edge.yaml", "authz.yaml", "authz-replicas.yaml", "ratelimit.yaml", "tap.yaml"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_envoy_accepts(name: str, processes: Processes) -> None:
+    exit_code, output = validate(processes, configs.folder() / "static" / name)
+    assert exit_code == 0, output
+    # What Envoy will refuse one day it announces today.
+    assert "deprecated" not in output.lower(), output
