@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pygal
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -66,9 +65,7 @@ def results(rounds: Rounds, yardsticks: Mapping[str, str]) -> list[Result]:
 def show(console: Console, found: Sequence[Result]) -> None:
     """Print the results as one table for each concurrency."""
     for concurrency in dict.fromkeys(result.concurrency for result in found):
-        table = Table(
-            title=f"{concurrency} in flight", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-        )
+        table = Table(title=f"{concurrency} in flight", title_justify="left", box=None, padding=(0, 1, 0, 0))
         for heading in ("", "on"):
             table.add_column(heading, no_wrap=True)
         for heading in ("calls/s", "p50 ms", "p99 ms", "CPU s/10k", "of empty", "x grpcio"):
