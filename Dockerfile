@@ -2,8 +2,10 @@
 # One image that runs any of the three services, by SERVICE=authz (the default), ratelimit or tap:
 #
 #   docker build -t envoy-sidecars .
-#   docker run -v ./policies:/etc/policies:ro envoy-sidecars serve --policies /etc/policies --listen 0.0.0.0:9191
-#   docker run -e SERVICE=ratelimit -v ./limits:/etc/limits:ro envoy-sidecars serve --config /etc/limits
+#   docker run -p 9191:9191 -v ./policies:/etc/policies:ro envoy-sidecars \
+#     serve --policies /etc/policies --listen 0.0.0.0:9191
+#   docker run -p 8081:8081 -e SERVICE=ratelimit -v ./limits:/etc/limits:ro envoy-sidecars \
+#     serve --config /etc/limits --listen 0.0.0.0:8081
 #
 # The services listen on loopback unless told otherwise: right beside Envoy in one pod, not across containers.
 # Give another admin address by AUTHZ_ADMIN (RATELIMIT_ADMIN, TAP_ADMIN), so that the health check finds it too.

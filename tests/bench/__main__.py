@@ -55,6 +55,8 @@ def _measure(
     chosen = [
         subject for subject in subjects.start(processes) if only in subject.name or not subject.yardstick
     ]
+    if all(not subject.yardstick for subject in chosen):
+        raise LoadError(f"no subject has {only!r} in its name")
     measured: dict[report.Key, list[Sample]] = {}
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("measuring", total=rounds * 2 * len(chosen))
