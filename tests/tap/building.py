@@ -12,6 +12,8 @@ from envoy_data_plane.envoy.service.tap.v3 import StreamTapsRequest, StreamTapsR
 
 from envoy_tap.core.events import Key, Kind, Piece, Side
 from envoy_tap.core.exchange import Exchange, Message, Node, Pairs
+from envoy_tap.core.predicate import parse
+from envoy_tap.core.session import Session
 
 NODE = Node("edge-1", "edge")
 KEY = Key(NODE, "tap-1", 7)
@@ -59,7 +61,19 @@ class MemorySink:
 
 def exchange(request: Message | None = REQUEST, response: Message | None = RESPONSE, **more: Any) -> Exchange:
     times = {"started_s": 1.5, "finished_s": 2.0}
-    return Exchange("tap-1", NODE, 7, request, response, **{**times, **more})
+    return Exchange(more.pop("tap_id", "tap-1"), NODE, 7, request, response, **{**times, **more})
+
+
+def session(
+    session_id: str = "tap-1",
+    predicate: str = "all",
+    *,
+    now_s: float = 1_000_000.0,
+    for_s: int = 600,
+    **more: Any,
+) -> Session:
+    """Return a session that began at *now_s* and ends *for_s* seconds after."""
+    return Session(session_id, "alice", "a test", parse(predicate), now_s, int(now_s) + for_s, **more)
 
 
 def pieces(

@@ -57,6 +57,10 @@ class LoopSink:
     def close(self) -> None:
         pass
 
+    @property
+    def waiting(self) -> int:
+        return self._stored.qsize()
+
     async def next(self) -> Exchange:
         async with asyncio.timeout(_PATIENCE_S):
             return await self._stored.get()
@@ -106,7 +110,12 @@ class Tapped:
 
 @asynccontextmanager
 async def tapped(
-    folder: Path, *, build: ResourceBuilder = slot_resource, ttl_s: int = 30, node_id: str = "edge-1"
+    folder: Path,
+    *,
+    build: ResourceBuilder = slot_resource,
+    ttl_s: int = 30,
+    node_id: str = "edge-1",
+    change: Callable[[configs.Config], object] = id,
 ) -> AsyncIterator[Tapped]:
     payloads: list[bytes] = []
     async with AsyncExitStack() as stack:
@@ -124,6 +133,7 @@ async def tapped(
         config = configs.on_ports(configs.load("tap.yaml"), ports)
         config["node"]["id"] = node_id
         _allow_trailers_and_tunnels(config)
+        change(config)
         processes = stack.enter_context(Processes(folder))
         envoy = start_envoy(processes, config)
         yield Tapped(envoy, upstream, slot, ecds, sink, service.aclose, payloads)

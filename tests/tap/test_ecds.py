@@ -13,11 +13,11 @@ from envoy_data_plane.envoy.config.core.v3 import Node as EnvoyNode
 from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryRequest, DiscoveryResponse
 from envoy_data_plane.google.rpc import Status
 
+from envoy_tap.core.session import Session
 from envoy_tap.slot.ecds import SERVICE_NAME, EcdsServer
 from envoy_tap.slot.slot import Slot
 from envoy_tap.slot.subscription import TYPE_URL
-from envoy_tap.slot.target import Target
-from tests.tap.building import Clock
+from tests.tap.building import Clock, session
 from tests.tap.serving import Served, served
 
 METHOD = f"/{SERVICE_NAME}/StreamExtensionConfigs"
@@ -80,8 +80,8 @@ async def at(ecds: EcdsServer) -> AsyncIterator[Served]:
         yield at
 
 
-def target(clock: Clock, tap_id: str = "tap-1", for_s: int = 600) -> Target:
-    return Target(tap_id, expires_at_s=int(clock()) + for_s)
+def target(clock: Clock, tap_id: str = "tap-1", for_s: int = 600) -> Session:
+    return session(tap_id, now_s=clock(), for_s=for_s)
 
 
 async def test_a_target_reaches_a_connected_proxy_at_once(
@@ -97,7 +97,7 @@ async def test_a_target_reaches_a_connected_proxy_at_once(
         assert pushed.version_info != idle.version_info
         await edge.acks()
         (node,) = await ecds.settled()
-        assert (node.node.id, node.tap_id, node.acked_version) == ("edge-1", "tap-1", pushed.version_info)
+        assert (node.node.id, node.tap_ids, node.acked_version) == ("edge-1", ("tap-1",), pushed.version_info)
         slot.clear()
         assert (await edge.receives()).version_info == idle.version_info
     assert ecds.updates.counts == {("sent",): 3, ("ack",): 2}
@@ -112,7 +112,7 @@ async def test_a_proxy_that_connects_later_gets_the_target_first(
         await edge.receives()
         await edge.acks()
         (node,) = await ecds.settled()
-        assert node.tap_id == "tap-1"
+        assert node.tap_ids == ("tap-1",)
 
 
 async def test_settled_waits_for_every_proxy(at: Served, ecds: EcdsServer, slot: Slot, clock: Clock) -> None:
@@ -169,7 +169,7 @@ async def test_the_stream_wakes_by_itself_for_heartbeats_and_for_expiry() -> Non
     async with served(ecds.service()) as at, proxy(at) as edge:
         await edge.subscribes()
         idle = (await edge.receives()).version_info
-        slot.set(Target("tap-1", expires_at_s=int(time.time()) + 2))
+        slot.set(session(now_s=time.time(), for_s=2))
         versions = [(await edge.receives()).version_info]
         while versions[-1] != idle:
             versions.append((await edge.receives()).version_info)

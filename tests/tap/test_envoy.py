@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,31 @@ from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.google.protobuf import Any as Packed
 
+from envoy_tap.core.annotations import taken_off
 from envoy_tap.core.exchange import Exchange, Message, Node
+from envoy_tap.core.policy import Policy
+from envoy_tap.core.predicate import Condition, Field, Op, all_of, matches
+from envoy_tap.core.redaction.rules import Redaction, Style
+from envoy_tap.core.session import Limits, Session
 from envoy_tap.slot.resources import slot_resource
-from envoy_tap.slot.target import PathMatch, Target
+from envoy_tap.slot.script import Setup
+from tests.tap.building import session
 from tests.tap.proxied import RELOADS, Tapped, tapped
 
 SECRET = "s3cr3t"  # noqa: S105 - it is to be seen nowhere
-ORDERS = PathMatch("/orders", is_prefix=True)
 
 
-def target(tap_id: str = "tap-1", for_s: int = 600, **more: Any) -> Target:
-    return Target(tap_id, expires_at_s=int(time.time()) + for_s, **more)
+def target(
+    tap_id: str = "tap-1",
+    predicate: str = "all",
+    *,
+    for_s: int = 600,
+    body_bytes: int = 64 << 10,
+    rate_per_s: int = 100,
+    **more: Any,
+) -> Session:
+    limits = Limits(body_bytes=body_bytes, rate_per_s=rate_per_s)
+    return session(tap_id, predicate, now_s=time.time(), for_s=for_s, limits=limits, **more)
 
 
 def halves(exchange: Exchange) -> tuple[Message, Message]:
@@ -39,7 +54,9 @@ async def at(tmp_path: Path) -> AsyncIterator[Tapped]:
 
 
 async def test_a_targeted_exchange_is_captured_and_no_other(at: Tapped) -> None:
-    at.slot.set(target(method="POST", path=ORDERS, authority="Example.org", header=("X-User", "alice")))
+    at.slot.set(
+        target(predicate="method=POST and path^=/orders and authority=Example.org and header[X-User]=alice")
+    )
     assert await at.settled() == ""
     untargeted = [
         ("GET /orders HTTP/1.1", "x-user: alice"),
@@ -90,7 +107,7 @@ async def test_a_target_that_expires_stops_capturing_and_the_next_one_starts(at:
     await at.ask()
     assert (await at.sink.next()).tap_id == "short"
     await at.ecds.changed.until(
-        lambda: [(node.tap_id, node.settled) for node in at.ecds.nodes()] == [(None, True)]
+        lambda: [(node.tap_ids, node.settled) for node in at.ecds.nodes()] == [((), True)]
     )
     await at.ask("GET /after HTTP/1.1")
     at.slot.set(target("next"))
@@ -101,9 +118,10 @@ async def test_a_target_that_expires_stops_capturing_and_the_next_one_starts(at:
 
 
 async def test_a_script_past_its_end_captures_nothing_whoever_is_there_to_tell_it(tmp_path: Path) -> None:
-    def late(name: str, target: Target | None, node: Node) -> TypedExtensionConfig:
-        expired = target is not None and target.tap_id == "expired"
-        return slot_resource(name, replace(target, expires_at_s=1) if target and expired else target, node)
+    def late(name: str, sessions: Sequence[Session], node: Node) -> TypedExtensionConfig:
+        return slot_resource(
+            name, [replace(each, expires_at_s=1) if each.id == "expired" else each for each in sessions], node
+        )
 
     async with tapped(tmp_path, build=late) as at:
         at.slot.set(target("expired"))
@@ -141,13 +159,14 @@ async def test_heartbeats_change_nothing_in_the_proxy(tmp_path: Path) -> None:
 
 
 async def test_a_wrong_resource_is_refused_with_envoys_words_and_traffic_passes(tmp_path: Path) -> None:
-    def wrong(name: str, target: Target | None, node: Node) -> TypedExtensionConfig:
-        if target is not None and target.tap_id == "syntax":
+    def wrong(name: str, sessions: Sequence[Session], node: Node) -> TypedExtensionConfig:
+        wanted = [each.id for each in sessions]
+        if wanted == ["syntax"]:
             script = Lua(default_source_code=DataSource(inline_string="local x =\nreturn return"))
             return TypedExtensionConfig(name=name, typed_config=Packed.pack(script))
-        if target is not None and target.tap_id == "type":
+        if wanted == ["type"]:
             return TypedExtensionConfig(name=name, typed_config=Packed.pack(Buffer()))
-        return slot_resource(name, target, node)
+        return slot_resource(name, sessions, node)
 
     async with tapped(tmp_path, build=wrong) as at:
         at.slot.set(target("syntax"))
@@ -166,7 +185,10 @@ async def test_no_string_of_a_target_is_code(tmp_path: Path) -> None:
     path = "/\"]]--[['\\@CLUSTER@\\0\\n%1"
     hostile = f"{path} @TAP_ID@ 1é\U0001d51e"
     async with tapped(tmp_path, node_id=f"edge\n{hostile}") as at:
-        at.slot.set(target(hostile, path=PathMatch(path), header=("x-a", hostile)))
+        wanted = Condition(Field("header", "x-a"), Op.EQUALS, hostile)
+        at.slot.set(
+            replace(target(hostile), predicate=all_of(Condition(Field("path"), Op.EQUALS, path), wanted))
+        )
         assert await at.settled() == ""
         await at.ask(f"GET {path} HTTP/1.1", f"x-a: {hostile}")
         captured = await at.sink.next()
@@ -176,7 +198,7 @@ async def test_no_string_of_a_target_is_code(tmp_path: Path) -> None:
 
 
 async def test_bytes_come_out_as_they_are(at: Tapped) -> None:
-    at.slot.set(target(body_cap_bytes=3 << 20))
+    at.slot.set(target(body_bytes=3 << 20))
     assert await at.settled() == ""
     everything = bytes(range(256)) * 10_000
     at.upstream.answer = (
@@ -195,7 +217,7 @@ async def test_bytes_come_out_as_they_are(at: Tapped) -> None:
 
 
 async def test_bodies_are_cut_in_the_proxy(at: Tapped) -> None:
-    at.slot.set(target(body_cap_bytes=3))
+    at.slot.set(target(body_bytes=3))
     assert await at.settled() == ""
     await at.ask("POST /orders HTTP/1.1", body=b"?!?#secret")
     captured = await at.sink.next()
@@ -206,7 +228,7 @@ async def test_bodies_are_cut_in_the_proxy(at: Tapped) -> None:
 
 
 async def test_no_bodies_are_asked_for_and_none_come(at: Tapped) -> None:
-    at.slot.set(target(body_cap_bytes=0))
+    at.slot.set(target(body_bytes=0))
     assert await at.settled() == ""
     await at.ask("POST /orders HTTP/1.1", body=b"question")
     captured = await at.sink.next()
@@ -247,7 +269,7 @@ async def test_the_same_request_id_twice_at_a_time_gives_two_exchanges(at: Tappe
 
 
 async def test_trailers_are_captured_and_redacted(at: Tapped) -> None:
-    at.slot.set(target(redacted_headers=frozenset({"X-Key"})))
+    at.slot.set(target(redaction=Redaction(headers=frozenset({"x-key"}))))
     assert await at.settled() == ""
     chunked = "transfer-encoding: chunked"
     at.upstream.answer = (
@@ -292,3 +314,52 @@ async def test_of_a_tunnel_the_headers_are_captured(at: Tapped) -> None:
     assert request.body == response.body == b""
     assert captured.truncated
     assert not captured.incomplete
+
+
+async def test_several_sessions_share_the_script_and_each_gets_its_own(at: Tapped) -> None:
+    small = target("small", "path^=/orders", body_bytes=3)
+    whole = target("whole", 'header[authorization]="Bearer s3cr3t" and sample(100%)')
+    at.slot.set(small, whole, target("none", "method=PUT"))
+    assert await at.settled() == ""
+    await at.ask("POST /orders/1 HTTP/1.1", "authorization: Bearer s3cr3t", body=b"question")
+    captured = {each.tap_id: each for each in (await at.sink.next(), await at.sink.next())}
+    bodies = {name: [message.body for message in halves(each)] for name, each in captured.items()}
+    assert bodies == {"small": [b"que", b"pon"], "whole": [b"question", b"pong"]}
+    assert [each.truncated for each in (captured["small"], captured["whole"])] == [True, False]
+    assert b"s3cr3t" not in b"".join(at.payloads)
+    plain, told = taken_off(captured["whole"])
+    assert told.decided == "11"
+    assert not matches(whole.predicate, plain)
+    assert matches(whole.predicate, plain, told.decided), "the proxy saw the header before it was redacted"
+    assert plain.source_address.startswith("127.0.0.1:")
+    assert abs(plain.started_s - time.time()) < 60
+    assert 0 <= plain.latency_s < 60
+    assert all(not name.startswith(":tap-") for message in halves(plain) for name, _ in message.headers)
+
+
+async def test_a_worker_sends_no_more_than_the_rate_and_tells_what_it_left_out(at: Tapped) -> None:
+    at.slot.set(target(rate_per_s=1))
+    assert await at.settled() == ""
+    skipped = asked = 0
+    while not skipped:
+        asked += 1
+        await at.ask()
+        while at.sink.waiting:
+            skipped += taken_off(await at.sink.next())[1].skipped
+    assert 0 < skipped < asked
+
+
+async def test_what_policy_forbids_does_not_leave_the_proxy(tmp_path: Path) -> None:
+    policy = Policy(never_paths=("/login",), never_headers=frozenset({"x-ssn"}))
+    style = Redaction(style=Style.HMAC)
+    async with tapped(tmp_path, build=partial(slot_resource, setup=Setup(policy=policy))) as at:
+        at.slot.set(target(redaction=style))
+        assert await at.settled() == ""
+        for path in ("/login", "/x/..//LOGIN?a=1"):
+            await at.ask(f"POST {path} HTTP/1.1", body=b"hidden")
+        await at.ask("POST /other HTTP/1.1", f"x-ssn: {SECRET}", "authorization: for the collector")
+        request = halves(await at.sink.next())[0]
+        assert (request.first(":path"), request.first("x-ssn")) == (b"/other", b"[redacted]")
+        assert request.first("authorization") == b"for the collector"
+        assert b"hidden" not in b"".join(at.payloads)
+        assert SECRET.encode() not in b"".join(at.payloads)

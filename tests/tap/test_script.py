@@ -7,9 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envoy_tap.core.exchange import Node
-from envoy_tap.slot.script import quoted, render
-from envoy_tap.slot.target import PathMatch, Target
-from tests.tap.building import NODE
+from envoy_tap.core.policy import Policy
+from envoy_tap.core.predicate import Condition, Field, Op, any_of
+from envoy_tap.core.predicate.lua import quoted
+from envoy_tap.core.redaction.rules import Redaction, Style
+from envoy_tap.core.session import Session
+from envoy_tap.slot.script import Setup, render
+from tests.tap.building import NODE, session
+from tests.tap.lua import Lua
+from tests.tap.predicates import combined, early_conditions, late_conditions
+
+LUA = Lua()
 
 # What a Lua 5.1 string literal is made of here (manual, 2.1): letters, digits and three-digit decimal escapes.
 LITERAL = re.compile(r'"((?:[0-9A-Za-z]|\\(?:[01][0-9]{2}|2[0-4][0-9]|25[0-5]))*)"')
@@ -54,72 +62,70 @@ def test_a_hostile_text_is_exactly_itself(text: str) -> None:
 
 
 printable = st.text(min_size=1, max_size=40).filter(str.isprintable)
-sendable = st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]), max_size=40)
-targets = st.builds(
-    Target,
-    tap_id=printable | st.sampled_from([text for text in HOSTILE if text.isprintable()]),
-    expires_at_s=st.integers(1, (1 << 53) - 1),
-    method=st.none() | st.from_regex(r"[!#$%&'*+.^_`|~A-Za-z-]+", fullmatch=True),
-    path=st.none() | st.builds(PathMatch, st.from_regex(r"/[!->@-~]*", fullmatch=True), st.booleans()),
-    authority=st.none() | st.from_regex(r"[!-~]+", fullmatch=True),
-    header=st.none() | st.tuples(st.just("x-a"), sendable),
-    redacted_headers=st.frozensets(st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", fullmatch=True)),
-    cluster_name=printable,
+hostile = st.text(max_size=40) | st.sampled_from(HOSTILE)
+sendable = hostile.map(lambda text: re.sub("[\0\r\n\ud800-\udfff]", "", text))
+names = st.frozensets(
+    printable | st.sampled_from([text for text in HOSTILE if text.isprintable()]), max_size=3
 )
-nodes = st.builds(Node, st.text(max_size=40) | st.sampled_from(HOSTILE), st.text(max_size=40))
+sessions = st.builds(
+    Session,
+    id=st.sampled_from(HOSTILE),
+    who=hostile,
+    why=hostile,
+    predicate=st.builds(
+        lambda header, expr: any_of(Condition(Field("header", "x-a"), Op.EQUALS, header), expr),
+        sendable,
+        combined(early_conditions | late_conditions),
+    ),
+    created_at_s=st.just(0.0),
+    expires_at_s=st.integers(1, (1 << 53) - 1),
+    redaction=st.builds(
+        Redaction, headers=names, query=names, names=names, paths=st.just(frozenset({'a[*]."--', "x.\n"}))
+    ),
+)
+nodes = st.builds(Node, hostile, hostile)
+setups = st.builds(Setup, cluster_name=printable, policy=st.just(Policy(("/a.b/{id}/**", '/x"]]--'))))
+
+# What a script's head is made of, once its literals are taken out.
+WORDS = (
+    "local function return end not and or nil true false P r SESSIONS NEVER_PATHS CLUSTER NODE_ID NODE_CLUSTER is begins"
+    " contains like exists below within bit id header method path authority grpc_method principal address trace_id tap_id"
+    " expires_at body_cap rate headers query names paths card email jwt may decided"
+)
+CODE = re.compile(rf"\b(?:{'|'.join(WORDS.split())}|[0-9]+)\b|\.\.|[.,:={{}}()\[\]]|\s+")
 
 
-@given(targets, nodes)
-def test_a_target_changes_nothing_but_literals(target: Target, node: Node) -> None:
-    head, _, body = render(target, node).partition("local NAMESPACE")
-    assert body == render(Target("t", 1), NODE).partition("local NAMESPACE")[2]
-    assert head.isascii()
-    assert "@" not in head
-    values = r'(?:nil|true|false|[0-9]+|"(?:[0-9A-Za-z]|\\[0-9]{3})*"|\{.*\})'
-    for line in head.splitlines():
-        assert re.fullmatch(rf"--.*|local [A-Z_]+(, [A-Z_]+)* = {values}(, {values})*|", line), line
+def head(script: str) -> str:
+    library_end = script.index("local CLUSTER")
+    return script[library_end : script.index("-- Sends each targeted")]
 
 
-@given(targets, nodes)
-def test_what_a_target_says_stands_in_the_script(target: Target, node: Node) -> None:
-    values = assigned(render(target, node))
-    assert evaluated(values["TAP_ID"]) == target.tap_id.encode()
-    assert evaluated(values["CLUSTER"]) == target.cluster_name.encode()
-    assert evaluated(values["NODE_ID"]) == node.id.encode(errors="replace")
-    assert evaluated(values["NODE_CLUSTER"]) == node.cluster.encode(errors="replace")
-    assert int(values["EXPIRES_AT"]) == target.expires_at_s
-    assert int(values["BODY_CAP"]) == target.body_cap_bytes
-    for name, value in {
-        "METHOD": target.method,
-        "AUTHORITY": target.authority and target.authority.lower(),
-        "PATH": target.path and target.path.value,
-        "HEADER": target.header and target.header[0],
-        "HEADER_VALUE": target.header and target.header[1],
-    }.items():
-        assert (None if values[name] == "nil" else evaluated(values[name]).decode()) == value
+@given(st.lists(sessions, max_size=3), nodes, setups)
+def test_what_comes_from_outside_is_in_literals_only(found: list[Session], node: Node, setup: Setup) -> None:
+    script = render(found, node, setup)
+    assert script.replace(head(script), "") == render([], NODE, Setup()).replace(
+        head(render([], NODE, Setup())), ""
+    )
+    code = LITERAL.sub("", head(script))
+    assert head(script).isascii()
+    assert CODE.sub("", code) == ""
+    assert load(script.encode())
 
 
-def test_names_of_headers_are_in_lower_case() -> None:
-    target = Target("t", 1, header=("X-User", "V"), redacted_headers=frozenset({"X-Secret", "A"}))
-    values = assigned(render(target, NODE))
-    assert evaluated(values["HEADER"]) == b"x-user"
-    assert evaluated(values["HEADER_VALUE"]) == b"V"
-    assert values["REDACTED"] == f"{{[{quoted('a')}] = true, [{quoted('x-secret')}] = true}}"
+def load(script: bytes) -> bool:
+    loaded = LUA.runtime.globals().loadstring(script)
+    assert not isinstance(loaded, tuple), loaded
+    return loaded is not None
 
 
-def test_equal_targets_render_equal_scripts() -> None:
-    names = [f"x-{number}" for number in range(20)]
-    first = render(Target("t", 1, redacted_headers=frozenset(names)), NODE)
-    assert first == render(Target("t", 1, redacted_headers=frozenset(reversed(names))), NODE)
+def test_equal_sessions_render_equal_scripts() -> None:
+    both = [session("b"), session("a", redaction=Redaction(headers=frozenset({"x", "y", "z"})))]
+    again = [session("a", redaction=Redaction(headers=frozenset({"z", "y", "x"}))), session("b")]
+    assert render(both, NODE, Setup()) == render(again, NODE, Setup())
 
 
-def assigned(script: str) -> dict[str, str]:
-    """Return the values at the head of *script* by the names of its locals; no literal holds a comma or a space."""
-    values: dict[str, str] = {}
-    for line in script.partition("local NAMESPACE")[0].splitlines():
-        if line.startswith("local REDACTED = "):
-            values["REDACTED"] = line.removeprefix("local REDACTED = ")
-        elif line.startswith("local "):
-            names, _, given_values = line.removeprefix("local ").partition(" = ")
-            values |= dict(zip(names.split(", "), given_values.split(", "), strict=True))
-    return values
+def test_with_placeholders_the_script_redacts_only_what_is_never_captured() -> None:
+    hmac = session(redaction=Redaction(style=Style.HMAC))
+    script = head(render([hmac], NODE, Setup(policy=Policy(never_headers=frozenset({"ssn"})))))
+    assert 'headers = {["ssn"] = true}' in script
+    assert quoted("authorization") not in script

@@ -7,13 +7,13 @@ import pytest
 from envoy_sidecar import cli
 from envoy_sidecar.settings import SettingsError
 from envoy_tap.cli import app
+from envoy_tap.core.predicate import parse
 from envoy_tap.server import TapSidecar
 from envoy_tap.settings import TapSettings
-from envoy_tap.slot.target import PathMatch
 
 
 def test_without_a_condition_there_is_no_target(tmp_path: Path) -> None:
-    assert TapSettings(data=tmp_path, target_for=5).target() is None
+    assert TapSettings(data=tmp_path, target_for=5).session() is None
 
 
 def test_the_options_become_one_target_that_expires(tmp_path: Path) -> None:
@@ -26,13 +26,11 @@ def test_the_options_become_one_target_that_expires(tmp_path: Path) -> None:
         target_for=60,
         cluster="elsewhere",
     )
-    target = settings.target(now_s=1000.9)
-    assert target is not None
-    assert target.path == PathMatch("/orders", is_prefix=True)
-    assert (target.method, target.authority) == ("POST", "shop.example")
-    assert target.header == ("x-user", "alice=1")
-    assert target.expires_at_s == 1060
-    assert target.cluster_name == "elsewhere"
+    session = settings.session(now_s=1000)
+    assert session is not None
+    wanted = 'method=POST and authority=shop.example and path^=/orders and header[x-user]="alice=1"'
+    assert session.predicate == parse(wanted)
+    assert session.expires_at_s == 1060
 
 
 @pytest.mark.parametrize(
@@ -66,6 +64,6 @@ async def test_config_shows_the_target_but_not_the_header_value(tmp_path: Path) 
         shown = sidecar.describe()
     finally:
         await sidecar.stop()
-    assert isinstance(shown["target"], dict)
-    assert shown["target"]["header"] == "x-token"
+    assert isinstance(shown["sessions"], list)
+    assert shown["sessions"][0]["who"] == "command line"
     assert "hidden-value" not in str(shown)

@@ -73,6 +73,7 @@ def test_the_form_of_an_exchange() -> None:
         "node": {"id": "edge-1", "cluster": "edge"},
         "tap_id": "tap-1",
         "trace_id": "7",
+        "source": {"address": None, "principal": None},
         "request": {
             "method": "POST",
             "scheme": None,

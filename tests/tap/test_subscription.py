@@ -3,19 +3,22 @@
 from dataclasses import dataclass, field
 
 import pytest
+from envoy_data_plane.envoy.config.core.v3 import Locality as EnvoyLocality
 from envoy_data_plane.envoy.config.core.v3 import Node as EnvoyNode
 from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.http.tap.v3 import Tap
 from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryRequest, DiscoveryResponse, Resource
-from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.google.protobuf import Any, Struct
 from envoy_data_plane.google.rpc import Status
 
 from envoy_tap.core.exchange import Node
+from envoy_tap.core.node import Locality
+from envoy_tap.core.session import Session
+from envoy_tap.slot.introduction import introduced
 from envoy_tap.slot.resources import TYPE_URLS, slot_resource
 from envoy_tap.slot.subscription import TYPE_URL, Reply, Subscription
-from envoy_tap.slot.target import Target
-from tests.tap.building import NODE, Clock
+from tests.tap.building import NODE, Clock, session
 
 TTL_S = 30
 SLOT = "envoy_tap_slot"
@@ -27,7 +30,7 @@ class Proxy:
 
     subscription: Subscription = field(default_factory=lambda: Subscription(slot_resource, TTL_S))
     clock: Clock = field(default_factory=Clock)
-    target: Target | None = None
+    target: Session | None = None
     nonce: str = ""
     names: tuple[str, ...] = (SLOT,)
 
@@ -38,8 +41,12 @@ class Proxy:
             DiscoveryRequest(node=node, type_url=TYPE_URL, resource_names=[*names], response_nonce=self.nonce)
         )
 
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        return () if self.target is None else (self.target,)
+
     def due(self) -> DiscoveryResponse | None:
-        response = self.subscription.due(self.target, self.clock())
+        response = self.subscription.due(self.sessions, self.clock())
         if response is not None:
             self.nonce = response.nonce
         return response
@@ -57,7 +64,7 @@ class Proxy:
 
     @property
     def wakes_in_s(self) -> float | None:
-        return self.subscription.wake_in_s(self.target, self.clock())
+        return self.subscription.wake_in_s(self.sessions, self.clock())
 
     def _answers(self, nonce: str | None, error: Status | None = None) -> Reply:
         return self.subscription.receive(
@@ -78,8 +85,8 @@ def proxy() -> Proxy:
     return proxy
 
 
-def target(clock: Clock, tap_id: str = "tap-1", for_s: int = 600) -> Target:
-    return Target(tap_id, expires_at_s=int(clock()) + for_s)
+def target(clock: Clock, tap_id: str = "tap-1", for_s: int = 600) -> Session:
+    return session(tap_id, now_s=clock(), for_s=for_s)
 
 
 def resource(response: DiscoveryResponse) -> Resource:
@@ -144,12 +151,12 @@ def test_a_target_is_a_script_with_a_time_to_live(proxy: Proxy) -> None:
 def test_an_ack_settles_the_slot(proxy: Proxy) -> None:
     proxy.target = target(proxy.clock)
     version = proxy.is_sent().version_info
-    assert not proxy.subscription.has_settled(proxy.target)
+    assert not proxy.subscription.has_settled(proxy.sessions)
     assert (proxy.subscription.slot.sent_version, proxy.subscription.slot.acked_version) == (version, "")
     assert proxy.acks() is Reply.ACK
-    assert proxy.subscription.has_settled(proxy.target)
+    assert proxy.subscription.has_settled(proxy.sessions)
     slot = proxy.subscription.slot
-    assert (slot.node, slot.tap_id, slot.acked_version, slot.nack) == (NODE, "tap-1", version, "")
+    assert (slot.node, slot.tap_ids, slot.acked_version, slot.nack) == (NODE, ("tap-1",), version, "")
 
 
 def test_a_target_of_the_same_name_is_not_taken_for_the_one_before(proxy: Proxy) -> None:
@@ -157,7 +164,7 @@ def test_a_target_of_the_same_name_is_not_taken_for_the_one_before(proxy: Proxy)
     proxy.is_sent()
     proxy.acks()
     proxy.target = target(proxy.clock, for_s=601)
-    assert not proxy.subscription.has_settled(proxy.target)
+    assert not proxy.subscription.has_settled(proxy.sessions)
 
 
 def test_going_back_to_what_was_acked_is_settled_by_a_new_ack_only(proxy: Proxy) -> None:
@@ -168,7 +175,7 @@ def test_going_back_to_what_was_acked_is_settled_by_a_new_ack_only(proxy: Proxy)
     proxy.is_sent()
     proxy.target = first
     proxy.is_sent()
-    assert not proxy.subscription.has_settled(first)
+    assert not proxy.subscription.has_settled((first,))
 
 
 def test_a_nack_is_told_and_not_repeated(proxy: Proxy) -> None:
@@ -179,7 +186,7 @@ def test_a_nack_is_told_and_not_repeated(proxy: Proxy) -> None:
     assert proxy.nacks("script load error: line 3") is Reply.NACK
     slot = proxy.subscription.slot
     assert (slot.nack, slot.sent_version, slot.acked_version) == ("script load error: line 3", refused, noop)
-    assert proxy.subscription.has_settled(proxy.target)
+    assert proxy.subscription.has_settled(proxy.sessions)
     proxy.clock.advance(10 * TTL_S)
     assert proxy.due() is None
     assert proxy.wakes_in_s == 300
@@ -285,3 +292,14 @@ def test_the_script_names_the_proxy_that_asked(proxy: Proxy) -> None:
     other = Proxy(target=proxy.target)
     other.subscription.receive(DiscoveryRequest(node=EnvoyNode(id="edge-2"), resource_names=[SLOT]))
     assert other.is_sent().version_info != own
+
+
+def test_a_proxy_tells_its_metadata_and_where_it_runs() -> None:
+    told = {"env": "prod", "mesh": {"id": "m-1", "on": True}, "n": 2, "list": ["x"]}
+    node = EnvoyNode(
+        id="edge-1", metadata=Struct.from_dict(told), locality=EnvoyLocality(region="eu", zone="1")
+    )
+    node = EnvoyNode.parse(bytes(node))
+    found = introduced(node)
+    assert dict(found.metadata) == {"env": "prod", "mesh.id": "m-1", "mesh.on": "true", "n": "2"}
+    assert found.locality == Locality("eu", "1", "")

@@ -4,21 +4,24 @@ from typing import NoReturn
 
 from envoy_sidecar import cli
 from envoy_sidecar.settings import AdminOption
+from envoy_tap import commands
 from envoy_tap.settings import DEFAULT_ADMIN, TapSettings
 
 app = cli.make_app("tap", "Tap for Envoy: capture one targeted exchange in clear text.")
+app.command(commands.sessions)
+app.command(commands.watch)
 
 
 @app.command
 def serve(settings: TapSettings) -> int:
-    """Serve the tap slot to Envoy, and write the exchanges that it captures as JSON lines.
+    """Serve the tap slot to Envoy, and the API of tap sessions to operators.
 
-    With no --target-… condition nothing is captured: a target is always needed.
+    A session begins with `envoy-tap sessions start`; one can also be given here, by --target-… options.
     """
     # Not at the top: it imports all of envoy-data-plane, for which --help should not wait.
-    from envoy_tap.server import TapSidecar  # noqa: PLC0415
+    from envoy_tap.server import TapSidecar, routes_of  # noqa: PLC0415
 
-    return cli.serve("tap", settings, lambda: TapSidecar(settings))
+    return cli.serve("tap", settings, lambda: TapSidecar(settings), routes_of)
 
 
 @app.command

@@ -5,8 +5,8 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from typing import Self
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from typing import Protocol, Self
 
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.transport.port import Peer, Service
@@ -15,6 +15,39 @@ from envoy_tap.core.events import Event, Loss
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.sink import ExchangeSink
 from envoy_tap.wire import EMPTY_RESPONSE, StreamDecoder
+
+
+class Intake(Protocol):
+    """Decides what is kept of what was assembled; all but `redacted` is called on the event loop and must not block."""
+
+    def admit(self, exchange: Exchange) -> Exchange | None:
+        """Return what is to be stored of *exchange*; None for nothing."""
+
+    def redacted(self, exchange: Exchange) -> Exchange:
+        """Return *exchange*, which was admitted, as it may be stored; called in another thread."""
+
+    def lose(self, exchange: Exchange) -> None:
+        """Take note that *exchange*, which was admitted, was not stored."""
+
+    def show(self, stored: Sequence[Exchange]) -> None:
+        """Take note of what was stored."""
+
+
+class _Everything:
+    """Keeps all as it is."""
+
+    def admit(self, exchange: Exchange) -> Exchange | None:
+        return exchange
+
+    def redacted(self, exchange: Exchange) -> Exchange:
+        return exchange
+
+    def lose(self, exchange: Exchange) -> None:
+        pass
+
+    def show(self, stored: Sequence[Exchange]) -> None:
+        pass
+
 
 SERVICE_NAME = "envoy.service.tap.v3.TapSinkService"
 _DEFAULT_LIMITS = Limits()
@@ -27,7 +60,7 @@ class Collector:
     """Assembles exchanges from all streams and has one task write them to *sink*, in a thread.
 
     Used as `async with collector:`, left after the transport has stopped; on leaving, what is still open is stored
-    as incomplete and *sink* is closed. What a proxy sends is stored as it is: redaction is done in the proxy.
+    as incomplete and *sink* is closed. *intake* decides what is stored of it; without one all is, as it came.
     The queue between holds at most *max_queued* exchanges and *max_queued_bytes*; what comes when it is full is
     dropped. `exchanges` counts what was assembled by outcome (`complete`, `truncated`, or `incomplete`, which may be
     truncated as well), `dropped` what was lost by reason (events.Loss); a batch that the sink refused counts as lost
@@ -40,6 +73,7 @@ class Collector:
         sink: ExchangeSink,
         limits: Limits = _DEFAULT_LIMITS,
         *,
+        intake: Intake | None = None,
         max_queued: int = 1024,
         max_queued_bytes: int = 64 << 20,
         clock: Callable[[], float] = time.time,
@@ -49,6 +83,7 @@ class Collector:
             "tap.dropped", "What was sent by a proxy but not stored, by reason.", ("reason",)
         )
         self._sink = sink
+        self._intake = intake or _Everything()
         self._clock = clock
         self._assembler = Assembler(limits, self._lose)
         self._streams = itertools.count()
@@ -106,14 +141,18 @@ class Collector:
     def _enqueue(self, done: Iterable[Exchange]) -> None:
         for exchange in done:
             self.exchanges.add((_outcome(exchange),))
-            size_bytes = exchange.size_bytes
+            admitted = self._intake.admit(exchange)
+            if admitted is None:
+                continue
+            size_bytes = admitted.size_bytes
             if (
                 len(self._queue) >= self._max_queued
                 or self._queued_bytes + size_bytes > self._max_queued_bytes
             ):
                 self._lose(Loss.QUEUE_FULL)
+                self._intake.lose(admitted)
                 continue
-            self._queue.append(exchange)
+            self._queue.append(admitted)
             self._queued_bytes += size_bytes
             self._arrived.set()
 
@@ -125,12 +164,19 @@ class Collector:
                 continue
             batch = [self._queue.popleft() for _ in range(min(_MAX_BATCH, len(self._queue)))]
             try:
-                await asyncio.to_thread(self._sink.write, batch)
+                self._intake.show(await asyncio.to_thread(self._store, batch))
             except Exception:
                 # Whatever a sink does wrong, the next batch may go well; the collector outlives it.
                 LOG.exception("tap: %d exchanges could not be stored", len(batch))
                 self._lose(Loss.SINK_ERROR, len(batch))
+                for exchange in batch:
+                    self._intake.lose(exchange)
             self._queued_bytes -= sum(exchange.size_bytes for exchange in batch)
+
+    def _store(self, batch: Sequence[Exchange]) -> Sequence[Exchange]:
+        redacted = [self._intake.redacted(exchange) for exchange in batch]
+        self._sink.write(redacted)
+        return redacted
 
     async def _expire_regularly(self) -> None:
         while True:

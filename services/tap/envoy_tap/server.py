@@ -1,18 +1,33 @@
-"""The tap service as the runtime serves it: the slot by ECDS, exchanges in by StreamTaps and out to a file."""
+"""The tap service as the runtime serves it: the slot by ECDS, exchanges in by StreamTaps, sessions over the admin HTTP."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+from starlette.routing import BaseRoute
 
 from envoy_sidecar.settings import SettingsError
+from envoy_sidecar.sidecar import Sidecar
+from envoy_sidecar.transport.address import Address
 from envoy_sidecar.transport.port import Service
+from envoy_tap.access import read_tokens
+from envoy_tap.api import Access, routes
 from envoy_tap.collector import Collector
+from envoy_tap.policy_file import read_policy
+from envoy_tap.registry import Registry
+from envoy_tap.secret_key import secret_key
+from envoy_tap.session_sink import SessionSink
 from envoy_tap.settings import TapSettings
 from envoy_tap.sink import FILE_NAME, JsonLinesSink
 from envoy_tap.slot.ecds import EcdsServer
+from envoy_tap.slot.resources import slot_resource
+from envoy_tap.slot.script import Setup
 from envoy_tap.slot.slot import Slot
+from envoy_tap.store import SessionStore
 
 LOG = logging.getLogger(__name__)
 
@@ -20,73 +35,114 @@ _WITHDRAWAL_S = 1.0
 
 
 class TapSidecar:
-    """A `Sidecar` that captures one target, given at the start. Raises SettingsError when the folder can't be used."""
+    """A `Sidecar` that serves tap sessions. Raises SettingsError when the folder can't be used.
+
+    InvalidConfigurationError is raised for a policy or tokens file that can't be.
+    """
 
     name = "tap"
 
     def __init__(self, settings: TapSettings) -> None:
         self._settings = settings
-        self._slot = Slot()
-        self._ecds = EcdsServer(self._slot)
+        self._own = settings.session()
+        policy = read_policy(settings.policy)
+        self._access = Access(read_tokens(settings.tokens), Address.parse(settings.admin))
+        self._slot = Slot(policy=policy)
+        self.ecds = EcdsServer(
+            self._slot, build=partial(slot_resource, setup=Setup(settings.cluster, policy))
+        )
         try:
-            self._collector = Collector(JsonLinesSink(settings.data))
+            rest = JsonLinesSink(settings.data)
+            store = SessionStore(settings.data)
+            self.registry = Registry(self._slot, store, policy, secret_key(settings.data))
         except OSError as error:
             raise SettingsError(f"--data {settings.data}: {error.strerror or error}") from None
+        sink = SessionSink(store, rest, self._own.id if self._own else "")
+        self._collector = Collector(sink, intake=self.registry)
         self._running = AsyncExitStack()
-        self.services: Sequence[Service] = (self._collector.service(), self._ecds.service())
+        self.services: Sequence[Service] = (self._collector.service(), self.ecds.service())
         self.watched: Sequence[Path] = ()
-        self.tallies = (self._collector.exchanges, self._collector.dropped, self._ecds.updates)
+        self.tallies = (
+            self._collector.exchanges,
+            self._collector.dropped,
+            self.registry.verdicts,
+            self.ecds.updates,
+        )
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """Return the session API, for the admin server."""
+        return routes(self.registry, self._nodes, self._access)
 
     def reload(self) -> str:
-        """Do nothing: the target is an option, and options are read once."""
-        return "tap has no configuration files; its target is set by options at the start"
+        """Do nothing: policy and tokens are read once."""
+        return "tap reads its files once, at the start"
+
+    def concerns(self) -> Sequence[str]:
+        """Return nothing: a proxy that refused its slot is in `/config`."""
+        return ()
 
     def describe(self) -> Mapping[str, object]:
-        """Return the target, where exchanges go, and what each connected proxy said to its slot."""
-        target = self._slot.target
+        """Return the active sessions, where exchanges go, and what each connected proxy said to its slot."""
         return {
+            "data": str(self._settings.data),
             "exchanges": str(self._settings.data / FILE_NAME),
-            "target": target
-            and {
-                "tap_id": target.tap_id,
-                "expires_at": datetime.fromtimestamp(target.expires_at_s, UTC).isoformat(),
-                "method": target.method,
-                "path_prefix": target.path and target.path.value,
-                "authority": target.authority,
-                "header": target.header and target.header[0],
-                "body_cap_bytes": target.body_cap_bytes,
-                "redacted_headers": sorted(target.redacted_headers),
-            },
-            "nodes": [
+            "sessions": [
                 {
-                    "id": node.node.id,
-                    "cluster": node.node.cluster,
-                    "sent_version": node.sent_version,
-                    "acked_version": node.acked_version,
-                    "nack": node.nack,
+                    "id": session.id,
+                    "who": session.who,
+                    "why": session.why,
+                    "expires_at_s": session.expires_at_s,
+                    "limits": {"body_bytes": session.limits.body_bytes},
                 }
-                for node in self._ecds.nodes()
+                for session in self._slot.sessions
             ],
+            "nodes": self._nodes(),
         }
 
+    def _nodes(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": node.node.id,
+                "cluster": node.node.cluster,
+                "sessions": list(node.tap_ids),
+                "sent_version": node.sent_version,
+                "acked_version": node.acked_version,
+                "nack": node.nack,
+            }
+            for node in self.ecds.nodes()
+        ]
+
     async def start(self) -> None:
-        """Start to write, and offer the target to the proxies."""
+        """Take stored sessions up again, and the one of the command line; from then on proxies hear of them."""
         await self._running.enter_async_context(self._collector)
-        target = self._settings.target()
-        path = self._settings.data / FILE_NAME
-        if target is None:
-            LOG.info(
-                "no target (see --target-path): proxies capture nothing; what they send goes to %s", path
-            )
-            return
-        self._slot.set(target)
-        LOG.info("target %s for %d s, exchanges go to %s", target.tap_id, self._settings.target_for, path)
+        keeping_up = asyncio.create_task(self.registry.keep_up())
+        self._running.push_async_callback(_cancelled, keeping_up)
+        self.registry.load()
+        if self._own is not None:
+            self.registry.add_own(self._own)
+            # Not what it targets: a header's value may be a secret.
+            path, for_s = self._settings.data / FILE_NAME, self._settings.target_for
+            LOG.info("session %s is of the command line, for %d s; it goes to %s", self._own.id, for_s, path)
+        LOG.info("%d sessions are active", len(self._slot.sessions))
 
     async def drain(self) -> None:
-        """Withdraw the target from the proxies, which would otherwise keep it until its time to live ends."""
+        """Withdraw all sessions from the proxies, which would otherwise keep them until their time to live ends."""
         self._slot.clear()
-        await self._ecds.end(_WITHDRAWAL_S)
+        self.registry.close()
+        await self.ecds.end(_WITHDRAWAL_S)
 
     async def stop(self) -> None:
-        """Write what has been collected, and close the file."""
+        """Write what has been collected, and store what was counted."""
         await self._running.aclose()
+        await self.registry.save_all()
+
+
+def routes_of(sidecar: Sidecar) -> Sequence[BaseRoute]:
+    """Return the routes that tap adds to the admin server."""
+    return sidecar.routes() if isinstance(sidecar, TapSidecar) else ()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

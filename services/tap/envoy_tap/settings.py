@@ -1,18 +1,27 @@
 """The options of `envoy-tap serve`."""
 
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from uuid import uuid4
 
 from cyclopts import Parameter, validators
 
 from envoy_sidecar.settings import AdminOption, ListenOption, ServerSettings, SettingsError
-from envoy_tap.slot.target import DEFAULT_CLUSTER, PathMatch, Target
+from envoy_tap.core.predicate import Condition, Field, Op, all_of, printed
+from envoy_tap.core.session import MAXIMA, Session, SessionError
+from envoy_tap.core.spec import requested
+from envoy_tap.slot.script import DEFAULT_CLUSTER
 
 DEFAULT_ADMIN = "127.0.0.1:9394"
-_MAX_TARGET_SECONDS = 24 * 3600
+_MAX_TARGET_SECONDS = MAXIMA.duration_s
+# A target of the command line ends by its time alone.
+_GENEROUS = {
+    "exchanges": MAXIMA.exchanges,
+    "bytes": MAXIMA.bytes,
+    "rate_per_s": MAXIMA.rate_per_s,
+}
 
 
 @Parameter(name="*")
@@ -20,7 +29,17 @@ _MAX_TARGET_SECONDS = 24 * 3600
 class TapSettings(ServerSettings):
     """What every service has, where exchanges are written, and the one target that is captured from the start."""
 
-    data: Annotated[Path, Parameter(help="Folder for exchanges.jsonl; made if missing, for this user only.")]
+    data: Annotated[
+        Path,
+        Parameter(help="Folder for sessions and what they capture; made if missing, for this user only."),
+    ]
+    policy: Annotated[
+        Path | None, Parameter(help="YAML of what can never be captured; read at the start.")
+    ] = None
+    tokens: Annotated[
+        Path | None,
+        Parameter(help="YAML of who may use the session API; needed where --admin is not loopback."),
+    ] = None
     target_path: Annotated[
         str | None, Parameter(help="Capture requests whose path begins with this; the query is not compared.")
     ] = None
@@ -47,27 +66,30 @@ class TapSettings(ServerSettings):
         ServerSettings.__post_init__(self)
         if self.workers > 1:
             raise SettingsError("--workers: tap writes one file and runs in one process")
-        self.target(0)
+        self.session(0)
 
-    def target(self, now_s: float | None = None) -> Target | None:
-        """Return what to capture from now on (unix seconds), or None when no condition was given."""
-        if not (self.target_path or self.target_method or self.target_authority or self.target_header):
-            return None
-        header = None
+    def session(self, now_s: float | None = None) -> Session | None:
+        """Return the session that begins with the service (at unix seconds), or None when no condition was given."""
+        text = {"method": self.target_method, "authority": self.target_authority}
+        conditions = [
+            Condition(Field(name), Op.EQUALS, value) for name, value in text.items() if value is not None
+        ]
+        if self.target_path is not None:
+            conditions.append(Condition(Field("path"), Op.BEGINS, self.target_path))
         if self.target_header is not None:
             name, equals, value = self.target_header.partition("=")
             if not equals:
                 raise SettingsError("--target-header is NAME=VALUE")
-            header = (name.lower(), value)
+            conditions.append(Condition(Field("header", name), Op.EQUALS, value))
+        if not conditions:
+            return None
+        started_s = time.time() if now_s is None else now_s
+        asked = {
+            "why": "given by --target-… at the start",
+            "predicate": printed(all_of(*conditions)),
+            "limits": {"duration_s": self.target_for, **_GENEROUS},
+        }
         try:
-            return Target(
-                tap_id=uuid4().hex[:12],
-                expires_at_s=int(time.time() if now_s is None else now_s) + self.target_for,
-                method=self.target_method,
-                path=PathMatch(self.target_path, is_prefix=True) if self.target_path else None,
-                authority=self.target_authority,
-                header=header,
-                cluster_name=self.cluster,
-            )
-        except ValueError as error:
-            raise SettingsError(f"--target-…: {error}") from None
+            return requested(asked, session_id=secrets.token_hex(6), who="command line", now_s=started_s)
+        except SessionError as error:
+            raise SettingsError(f"--target-…: {error.message}; {error.hint}") from None

@@ -118,6 +118,10 @@ def as_object(exchange: Exchange) -> dict[str, Any]:
         "node": {"id": exchange.node.id, "cluster": exchange.node.cluster},
         "tap_id": exchange.tap_id,
         "trace_id": str(exchange.trace_id),
+        "source": {
+            "address": exchange.source_address or None,
+            "principal": exchange.source_principal or None,
+        },
         "request": exchange.request and _request(exchange.request),
         "response": exchange.response and _response(exchange.response),
         "flags": {"truncated": exchange.truncated, "incomplete": exchange.incomplete},

@@ -30,6 +30,12 @@ class Message:
         return next((value for key, value in self.headers if key == name), None)
 
     @property
+    def content_bytes(self) -> int:
+        """How many bytes of headers, body and trailers there are."""
+        pairs = (*self.headers, *self.trailers)
+        return len(self.body) + sum(len(name) + len(value) for name, value in pairs)
+
+    @property
     def size_bytes(self) -> int:
         """About how much memory this message holds, in bytes."""
         return pairs_size_bytes(self.headers) + len(self.body) + pairs_size_bytes(self.trailers)
@@ -42,7 +48,8 @@ class Exchange:
     `started_s` and `finished_s` are unix seconds: of the first and the last piece's arrival here, except where Envoy
     says when it received the request's headers (HttpBufferedTrace.Message.headers_received_time).
     `truncated`: a body or a header list is shorter than what was sent. `incomplete`: a half, or an end, is missing.
-    `trace_id` is unique neither in space nor in time.
+    `trace_id` is unique neither in space nor in time. `source_address` (`10.1.2.3:4711`, as Envoy says it) and
+    `source_principal` (of the peer's certificate) are "" where the driver does not tell them.
     """
 
     tap_id: str
@@ -54,6 +61,18 @@ class Exchange:
     finished_s: float
     truncated: bool = False
     incomplete: bool = False
+    source_address: str = ""
+    source_principal: str = ""
+
+    @property
+    def content_bytes(self) -> int:
+        """How many bytes of headers, bodies and trailers there are."""
+        return sum(message.content_bytes for message in (self.request, self.response) if message is not None)
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds from the first piece of the request to the last of the response."""
+        return max(0.0, self.finished_s - self.started_s)
 
     @property
     def size_bytes(self) -> int:

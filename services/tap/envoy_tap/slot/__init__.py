@@ -1,5 +1,5 @@
 """The tap slot: what is put into a proxy's filter chain, and the ECDS server that puts it there.
 
-`target`, `script` and `slot` are light; `resources` and `ecds` import `envoy-data-plane`, which takes 0.4 s and more,
-so import those two only where a server starts.
+`script` and `slot` are light; the others import `envoy-data-plane`, which takes 0.4 s and more, so import those only
+where a server starts.
 """

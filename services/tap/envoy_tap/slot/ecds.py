@@ -65,8 +65,10 @@ class EcdsServer:
         """Return `nodes` once there are *at_least* so many and each has acknowledged or refused what is current."""
 
         def holds() -> bool:
-            subscribed, target = self._subscribed(), self._slot.target
-            return len(subscribed) >= at_least and all(each.has_settled(target) for each in subscribed)
+            subscribed = self._subscribed()
+            return len(subscribed) >= at_least and all(
+                each.has_settled(self._slot.sessions_for(each.proxy)) for each in subscribed
+            )
 
         await self.changed.until(holds)
         return self.nodes()
@@ -93,10 +95,10 @@ class EcdsServer:
             with self._slot.changed.listening(wake.set), self._ending.listening(wake.set):
                 while not (reader.done() or self._ended):
                     wake.clear()
-                    target, now_s = self._slot.target, self._clock()
-                    response = subscription.due(target, now_s)
+                    sessions, now_s = self._slot.sessions_for(subscription.proxy), self._clock()
+                    response = subscription.due(sessions, now_s)
                     if response is None:
-                        await _wait(wake, subscription.wake_in_s(target, now_s))
+                        await _wait(wake, subscription.wake_in_s(sessions, now_s))
                         continue
                     self.updates.add(("sent",))
                     self.changed.fire()

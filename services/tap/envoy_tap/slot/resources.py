@@ -3,6 +3,8 @@
 Never a `streaming_grpc` sink: a stock Envoy aborts on it. The slot's `config_discovery` lists TYPE_URLS.
 """
 
+from collections.abc import Sequence
+
 from envoy_data_plane.envoy.config.common.matcher.v3 import MatchPredicate
 from envoy_data_plane.envoy.config.core.v3 import DataSource, TypedExtensionConfig
 from envoy_data_plane.envoy.config.tap.v3 import FilePerTapSink, OutputConfig, OutputSink, TapConfig
@@ -12,9 +14,10 @@ from envoy_data_plane.envoy.extensions.filters.http.tap.v3 import Tap
 from envoy_data_plane.google.protobuf import Any
 
 from envoy_tap.core.exchange import Node
-from envoy_tap.slot.script import render
-from envoy_tap.slot.target import Target
+from envoy_tap.core.session import Session
+from envoy_tap.slot.script import Setup, render
 
+_DEFAULT = Setup()
 TYPE_URLS = (
     "type.googleapis.com/envoy.extensions.filters.http.tap.v3.Tap",
     "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
@@ -36,12 +39,14 @@ def noop_filter() -> Tap:
     )
 
 
-def lua_filter(target: Target, node: Node) -> Lua:
-    """Return the filter that captures *target* on *node*."""
-    return Lua(default_source_code=DataSource(inline_string=render(target, node)))
+def lua_filter(sessions: Sequence[Session], node: Node, setup: Setup) -> Lua:
+    """Return the filter that captures for *sessions* on *node*."""
+    return Lua(default_source_code=DataSource(inline_string=render(sessions, node, setup)))
 
 
-def slot_resource(name: str, target: Target | None, node: Node) -> TypedExtensionConfig:
-    """Return what the slot *name* holds on *node*: the filter of *target*, or the no-op if it is None."""
-    chosen = noop_filter() if target is None else lua_filter(target, node)
+def slot_resource(
+    name: str, sessions: Sequence[Session], node: Node, setup: Setup = _DEFAULT
+) -> TypedExtensionConfig:
+    """Return what the slot *name* holds on *node*: the filter for *sessions*, or the no-op if there are none."""
+    chosen = lua_filter(sessions, node, setup) if sessions else noop_filter()
     return TypedExtensionConfig(name=name, typed_config=Any.pack(chosen))

@@ -1,62 +1,84 @@
-"""The Lua script of a target: the template `tap.lua` with its placeholders replaced by escaped literals."""
+"""The script of a proxy: a head of literals, made from its sessions, before the Lua that never changes."""
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
 from envoy_tap.core.exchange import Node
-from envoy_tap.slot.target import Target
+from envoy_tap.core.policy import Policy, forbidding_parts
+from envoy_tap.core.predicate.jsonpath import steps
+from envoy_tap.core.predicate.lua import compiled, decisions, escaped, quoted
+from envoy_tap.core.redaction.rules import Redaction, Style
+from envoy_tap.core.session import Session
 
-_PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
-_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+DEFAULT_CLUSTER = "envoy_tap"
+_NOTHING = Redaction(frozenset(), frozenset(), frozenset(), frozenset(), frozenset())
 
 
-def quoted(text: str) -> str:
-    r"""Return *text* as a Lua string literal of its UTF-8 bytes.
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all scripts share: the Envoy cluster of the tap service, and what can never be captured."""
 
-    Every byte but ASCII letters and digits is written `\ddd`, three digits always, so no input holds a quote, a
-    backslash of its own, a line end or a placeholder (Lua 5.1 manual, 2.1). A lone surrogate is written as `?`.
+    cluster_name: str = DEFAULT_CLUSTER
+    policy: Policy = field(default_factory=Policy)
+
+
+def render(sessions: Sequence[Session], node: Node, setup: Setup) -> str:
+    """Return the script for *sessions* on *node*; the node is written in, since Envoy's Lua does not tell it.
+
+    Whatever comes from outside is in it as a number or as a literal that `quoted` escaped.
     """
-    data = text.encode(errors="replace")
-    return '"' + "".join(chr(byte) if byte in _PLAIN else f"\\{byte:03d}" for byte in data) + '"'
-
-
-def render(target: Target, node: Node) -> str:
-    """Return the script for *target* on *node*; the node is written in, since Envoy's Lua does not tell it."""
-    path, header = target.path, target.header
-    values = {
-        "CLUSTER": quoted(target.cluster_name),
-        "TAP_ID": quoted(target.tap_id),
-        "NODE_ID": quoted(node.id),
-        "NODE_CLUSTER": quoted(node.cluster),
-        "EXPIRES_AT": _number(target.expires_at_s),
-        "BODY_CAP": _number(target.body_cap_bytes),
-        "METHOD": _optional(target.method),
-        "AUTHORITY": _optional(None if target.authority is None else target.authority.lower()),
-        "PATH": _optional(None if path is None else path.value),
-        "PATH_IS_PREFIX": "true" if path is not None and path.is_prefix else "false",
-        "HEADER": _optional(None if header is None else header[0].lower()),
-        "HEADER_VALUE": _optional(None if header is None else header[1]),
-        "REDACTED": _set(name.lower() for name in target.redacted_headers),
-    }
-    # One pass: what a value holds is never looked at again.
-    return _PLACEHOLDER.sub(lambda found: values[found[1]], _template())
+    # Sorted, since the text is the version: equal sessions must render equal scripts.
+    tables = [_session(session, setup.policy) for session in sorted(sessions, key=lambda each: each.id)]
+    head = [
+        f"local CLUSTER, NODE_ID, NODE_CLUSTER = {quoted(setup.cluster_name)}, {quoted(node.id)}, {quoted(node.cluster)}",
+        f"local NEVER_PATHS = {_list(quoted(each) for path in setup.policy.never_paths for each in forbidden_patterns(path))}",
+        f"local SESSIONS = {{\n{''.join(f'{table},{chr(10)}' for table in tables)}}}",
+    ]
+    return "\n".join([library("predicate"), library("redaction"), *head, library("tap")])
 
 
 @cache
-def _template() -> str:
-    return files(__package__).joinpath("tap.lua").read_text("utf-8")
+def library(name: str) -> str:
+    """Return the Lua text of the part *name* of the script."""
+    return files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
 
 
-def _number(value: int) -> str:
-    return str(int(value))
+def _session(session: Session, policy: Policy) -> str:
+    limits = session.limits
+    # With placeholders, redaction is the collector's; what is never to be captured does not leave the proxy even so.
+    rules = session.redaction if session.redaction.style is Style.MASK else _NOTHING
+    values = {
+        "tap_id": quoted(session.id),
+        "expires_at": str(int(session.expires_at_s)),
+        "body_cap": str(int(limits.body_bytes)),
+        "rate": str(int(limits.rate_per_s)),
+        "headers": _set(rules.headers | policy.never_headers),
+        "query": _set(rules.query),
+        "names": _set(rules.names),
+        "paths": _list(_path(path) for path in sorted(rules.paths)),
+        **{pattern.value: "true" for pattern in sorted(rules.patterns)},
+        "may": f"function(r) return {compiled(session.predicate)} end",
+        "decided": f"function(r) return {decisions(session.predicate)} end",
+    }
+    return "{" + ", ".join(f"{name} = {value}" for name, value in values.items()) + "}"
 
 
-def _optional(text: str | None) -> str:
-    return "nil" if text is None else quoted(text)
+def _path(path: str) -> str:
+    return _list(quoted(step) if isinstance(step, str) else str(step) for step in steps(path))
+
+
+def forbidden_patterns(path: str) -> list[str]:
+    """Return the Lua patterns that match the normal paths of a template."""
+    parts, goes_on = forbidding_parts(path)
+    written = "^" + "".join("/[^/]+" if each == "*" else "/" + escaped(each) for each in parts)
+    return [f"{written}$", f"{written}/"] if goes_on else [f"{written}$" if parts else "^/$"]
+
+
+def _list(items: Iterable[str]) -> str:
+    return "{" + ", ".join(items) + "}"
 
 
 def _set(names: Iterable[str]) -> str:
-    # Sorted, since the text is the version: equal targets must render equal scripts.
-    return "{" + ", ".join(f"[{quoted(name)}] = true" for name in sorted(names)) + "}"
+    return _list(f"[{quoted(name)}] = true" for name in sorted(names))

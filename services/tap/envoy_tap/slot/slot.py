@@ -1,36 +1,50 @@
-"""The tap slot's desired content: one active target, or none."""
+"""The tap slot's desired content: the sessions that capture, each on the proxies that it targets."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from envoy_tap.core.node import Proxy
+from envoy_tap.core.policy import Policy
+from envoy_tap.core.session import Session
 from envoy_tap.slot.broadcast import Broadcast
-from envoy_tap.slot.target import Target
+
+_DEFAULT_POLICY = Policy()
 
 
 class Slot:
-    """Holds the target that proxies should capture, until it expires or is cleared.
+    """Holds the sessions for which proxies should capture; those that have expired are left out.
 
-    Used on one event loop. *clock* gives unix seconds. `changed` fires at `set` and `clear`; nothing fires when the
-    target expires, so who serves it wakes at `Target.expires_at_s`.
+    Used on one event loop. *clock* gives unix seconds. `changed` fires when sessions are set; nothing fires when one
+    expires, so who serves them wakes at `Session.expires_at_s`. Nothing is ever captured where *policy* forbids it.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, policy: Policy = _DEFAULT_POLICY) -> None:
         self.changed = Broadcast()
         self._clock = clock
-        self._target: Target | None = None
+        self._policy = policy
+        self._sessions: tuple[Session, ...] = ()
 
     @property
-    def target(self) -> Target | None:
-        """The active target; None if there is none or it has expired."""
-        target = self._target
-        return target if target is not None and self._clock() < target.expires_at_s else None
+    def sessions(self) -> tuple[Session, ...]:
+        """The sessions that have not expired."""
+        now_s = self._clock()
+        return tuple(session for session in self._sessions if now_s < session.expires_at_s)
 
-    def set(self, target: Target) -> None:
-        """Make *target* the active one, in place of any other."""
-        self._target = target
+    def sessions_for(self, proxy: Proxy) -> tuple[Session, ...]:
+        """Return the sessions that capture on *proxy*."""
+        if not self._policy.allows_node(proxy.node):
+            return ()
+        return tuple(session for session in self.sessions if session.nodes.selects(proxy))
+
+    def set(self, *sessions: Session) -> None:
+        """Make *sessions* the active ones, in place of all others."""
+        self.replace(sessions)
+
+    def replace(self, sessions: Iterable[Session]) -> None:
+        """Make *sessions* the active ones, in place of all others."""
+        self._sessions = tuple(sorted(sessions, key=lambda session: session.id))
         self.changed.fire()
 
     def clear(self) -> None:
-        """End the active target, if there is one."""
-        self._target = None
-        self.changed.fire()
+        """End all sessions."""
+        self.replace(())

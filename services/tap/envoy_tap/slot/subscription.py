@@ -5,7 +5,7 @@ State of the world over gRPC (https://www.envoyproxy.io/docs/envoy/latest/api-do
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
@@ -16,17 +16,18 @@ from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryRequest, Discov
 from envoy_data_plane.google.protobuf import Any
 
 from envoy_tap.core.exchange import Node
-from envoy_tap.slot.target import Target
+from envoy_tap.core.node import Proxy
+from envoy_tap.core.session import Session
+from envoy_tap.slot.introduction import introduced
 
 TYPE_URL = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
-ResourceBuilder = Callable[[str, Target | None, Node], TypedExtensionConfig]
-"""Builds what the slot of the given name holds, for a target (None: nothing is tapped) on a node."""
+ResourceBuilder = Callable[[str, Sequence[Session], Node], TypedExtensionConfig]
+"""Builds what the slot of the given name holds, for sessions (none: nothing is tapped) on a node."""
 
 _MAX_NACK_CHARS = 2000
 
-# A proxy asks for one name a slot; each is a script to be rendered, as long as the proxy's own name makes it.
+# A proxy asks for one name a slot; each is a script to be rendered.
 _MAX_NAMES = 64
-_MAX_NODE_CHARS = 1024
 
 
 class Reply(Enum):
@@ -41,13 +42,13 @@ class Reply(Enum):
 class NodeSlot:
     """What is known of one proxy's slot; versions are "" before the first.
 
-    `tap_id` is of the target that was sent last, None for the no-op. `nack` is Envoy's own text on why it refused
+    `tap_ids` are of the sessions that were sent last, none for the no-op. `nack` is Envoy's own text on why it refused
     `sent_version`, "" if it did not; it then keeps `acked_version` until that one's time to live is over. `settled`:
     the proxy has answered, one way or the other, what was sent last.
     """
 
     node: Node
-    tap_id: str | None = None
+    tap_ids: tuple[str, ...] = ()
     sent_version: str = ""
     acked_version: str = ""
     nack: str = ""
@@ -57,7 +58,7 @@ class NodeSlot:
 class Subscription:
     """One ECDS stream's state: requests in by `receive`, the response that is due out of `due`.
 
-    A target is sent with a time to live of *ttl_s* seconds (whole ones, less when the target expires sooner) and
+    Sessions are sent with a time to live of *ttl_s* seconds (whole ones, less when the last expires sooner) and
     again every third of it, so that a proxy that loses us reverts to the slot's default on its own. It is sent in
     full each time: a proxy whose time to live had lapsed has forgotten it, and one that has not sees no change.
     What a proxy refused is not sent again. Of the names that it asks for the first 64 are served.
@@ -66,20 +67,20 @@ class Subscription:
     def __init__(self, build: ResourceBuilder, ttl_s: int) -> None:
         self._build = build
         self._ttl_s = ttl_s
-        self._node = Node("", "")
+        self.proxy = Proxy(Node("", ""))
         self._names: tuple[str, ...] = ()
         self._answered_names: tuple[str, ...] | None = None
-        self._answered_target: Target | None = None
+        self._answered: tuple[Session, ...] = ()
         self._nonce = 0
         self._sent_at_s = -inf
-        self.slot = NodeSlot(self._node)
+        self.slot = NodeSlot(self.proxy.node)
 
     def receive(self, request: DiscoveryRequest) -> Reply:
         """Take *request* in and say whether it acknowledges or refuses the last response."""
         if request.node is not None and request.node.id:
             # Envoy names itself in the first request of a stream only.
-            self._node = Node(request.node.id[:_MAX_NODE_CHARS], request.node.cluster[:_MAX_NODE_CHARS])
-            self.slot = replace(self.slot, node=self._node)
+            self.proxy = introduced(request.node)
+            self.slot = replace(self.slot, node=self.proxy.node)
         if request.response_nonce and request.response_nonce != str(self._nonce):
             return Reply.NONE
         self._names = tuple(dict.fromkeys(request.resource_names))[:_MAX_NAMES]
@@ -97,47 +98,48 @@ class Subscription:
         """Whether the proxy has a slot: it has asked for at least one name."""
         return bool(self._names)
 
-    def has_settled(self, target: Target | None) -> bool:
-        """Whether the proxy has answered exactly what *target* means for it."""
-        return self.slot.settled and not self._is_news(target)
+    def has_settled(self, sessions: tuple[Session, ...]) -> bool:
+        """Whether the proxy has answered exactly what *sessions* mean for it."""
+        return self.slot.settled and not self._is_news(sessions)
 
-    def due(self, target: Target | None, now_s: float) -> DiscoveryResponse | None:
-        """Return the response to send now (unix seconds), or None; *target* is the active one."""
+    def due(self, sessions: tuple[Session, ...], now_s: float) -> DiscoveryResponse | None:
+        """Return the response to send now (unix seconds), or None; *sessions* are those for this proxy."""
         if not self._names:
             return None
-        if self._is_news(target):
-            self._answered_names, self._answered_target = self._names, target
+        if self._is_news(sessions):
+            self._answered_names, self._answered = self._names, sessions
             self.slot = replace(
-                self.slot, tap_id=None if target is None else target.tap_id, nack="", settled=False
+                self.slot, tap_ids=tuple(session.id for session in sessions), nack="", settled=False
             )
         elif not self._heartbeat_is_due(now_s):
             return None
         self._sent_at_s = now_s
         self._nonce += 1
-        return self._response(target, now_s)
+        return self._response(sessions, now_s)
 
-    def wake_in_s(self, target: Target | None, now_s: float) -> float | None:
+    def wake_in_s(self, sessions: tuple[Session, ...], now_s: float) -> float | None:
         """Return in how many seconds `due` should be asked again if nothing happens; None for never."""
-        if target is None or not self._names:
+        if not sessions or not self._names:
             return None
-        wait_s = max(0.0, target.expires_at_s - now_s)
+        wait_s = max(0.0, min(session.expires_at_s for session in sessions) - now_s)
         return wait_s if self.slot.nack else min(wait_s, max(0.0, self._sent_at_s + self._ttl_s / 3 - now_s))
 
-    def _is_news(self, target: Target | None) -> bool:
-        return self._names != self._answered_names or target != self._answered_target
+    def _is_news(self, sessions: tuple[Session, ...]) -> bool:
+        return self._names != self._answered_names or sessions != self._answered
 
     def _heartbeat_is_due(self, now_s: float) -> bool:
-        if self._answered_target is None or self.slot.nack:
+        if not self._answered or self.slot.nack:
             return False
         # A clock that was set back must not silence the heartbeat.
         return not 0 <= now_s - self._sent_at_s < self._ttl_s / 3
 
-    def _response(self, target: Target | None, now_s: float) -> DiscoveryResponse:
-        extensions = [self._build(name, target, self._node) for name in self._names]
+    def _response(self, sessions: tuple[Session, ...], now_s: float) -> DiscoveryResponse:
+        extensions = [self._build(name, sessions, self.proxy.node) for name in self._names]
         version = _version(extensions)
         ttl = None
-        if target is not None:
-            ttl = timedelta(seconds=max(1, min(self._ttl_s, ceil(target.expires_at_s - now_s))))
+        if sessions:
+            last_s = max(session.expires_at_s for session in sessions)
+            ttl = timedelta(seconds=max(1, min(self._ttl_s, ceil(last_s - now_s))))
         self.slot = replace(self.slot, sent_version=version)
         return DiscoveryResponse(
             version_info=version,

@@ -1,13 +1,5 @@
--- Sends each targeted exchange to the tap service as two StreamTaps calls: one for the request, one for the response.
--- Every at-sign placeholder is replaced by an escaped literal (script.py); nothing else is ever put in here.
-local CLUSTER, TAP_ID = @CLUSTER@, @TAP_ID@
-local NODE_ID, NODE_CLUSTER = @NODE_ID@, @NODE_CLUSTER@
-local EXPIRES_AT, BODY_CAP = @EXPIRES_AT@, @BODY_CAP@
-local METHOD, AUTHORITY = @METHOD@, @AUTHORITY@
-local PATH, PATH_IS_PREFIX = @PATH@, @PATH_IS_PREFIX@
-local HEADER, HEADER_VALUE = @HEADER@, @HEADER_VALUE@
-local REDACTED = @REDACTED@
-
+-- Sends each targeted exchange to the tap service as two StreamTaps calls for each session: one for the request, one
+-- for the response. script.py puts a head before this, which holds literals only, and the parts P and R.
 local NAMESPACE = "envoy_tap"
 local TIMEOUT_MS = 1000
 -- Below gRPC's usual limit of 4 MiB a message.
@@ -41,17 +33,26 @@ local function framed(message)
     .. message
 end
 
-local IDENTIFIER = delimited(1, delimited(1, delimited(1, NODE_ID) .. delimited(2, NODE_CLUSTER)) .. delimited(2, TAP_ID))
+local function identifier(session)
+  return delimited(1, delimited(1, delimited(1, NODE_ID) .. delimited(2, NODE_CLUSTER)) .. delimited(2, session.tap_id))
+end
 
 -- HeaderMap. A value that is not plain ASCII goes to raw_value (3): in value (2) one bad byte makes the message unreadable.
-local function header_map(headers)
+local function header(name, value)
+  local field = string.find(value, "[\128-\255]") and 3 or 2
+  return delimited(1, delimited(1, name) .. delimited(field, value))
+end
+
+local function header_map(session, headers)
   local out = {}
-  for name, value in pairs(headers) do
-    if REDACTED[string.lower(name)] then value = "[redacted]" end
-    local field = string.find(value, "[\128-\255]") and 3 or 2
-    out[#out + 1] = delimited(1, delimited(1, name) .. delimited(field, value))
-  end
+  for _, pair in ipairs(headers) do out[#out + 1] = header(pair[1], R.header(string.lower(pair[1]), pair[2], session)) end
   return table.concat(out)
+end
+
+local function listed(headers)
+  local out = {}
+  for name, value in pairs(headers) do out[#out + 1] = {name, value} end
+  return out
 end
 
 local function trace_id(request_id)
@@ -67,15 +68,24 @@ local function trace_id(request_id)
   return id % TWO_52
 end
 
-local function begin(handle, id, fields)
-  return {id = id, fields = fields, headers = header_map(handle:headers()), chunks = {}, size = 0, truncated = false}
+local function now_us(handle) return handle:timestampString(EnvoyTimestampResolution.MICROSECOND) end
+
+local function begin(handle, id, fields, sessions)
+  local cap = 0
+  for _, session in ipairs(sessions) do cap = math.max(cap, session.body_cap) end
+  local headers = handle:headers()
+  return {
+    id = id, fields = fields, sessions = sessions, cap = cap, headers = listed(headers), told = {},
+    content_type = headers:get("content-type") or "", encoding = headers:get("content-encoding") or "",
+    chunks = {}, size = 0, truncated = false,
+  }
 end
 
 -- Keeps no more than the cap, but reads on to the end: trailers come last.
 local function read(handle, half)
   for chunk in handle:bodyChunks() do
     local length = chunk:length()
-    local kept = math.min(length, BODY_CAP - half.size)
+    local kept = math.min(length, half.cap - half.size)
     if kept < length then half.truncated = true end
     if kept > 0 then
       half.chunks[#half.chunks + 1] = chunk:getBytes(0, kept)
@@ -83,22 +93,21 @@ local function read(handle, half)
     end
   end
   local trailers = handle:trailers()
-  if trailers then half.trailers = header_map(trailers) end
+  if trailers then half.trailers = listed(trailers) end
 end
 
-local function send(handle, half)
-  if half.sent then return end
-  half.sent = true
-  local out = {}
+local function send_to(handle, half, session, body)
+  local out, told = {}, half.told[session.tap_id] or ""
   local function add(field, content)
     local message = number(2, half.id) .. delimited(3, delimited(2, number(1, half.id) .. delimited(field, content)))
-    out[#out + 1] = framed(#out == 0 and IDENTIFIER .. message or message)
+    out[#out + 1] = framed(#out == 0 and identifier(session) .. message or message)
   end
-  add(half.fields[1], half.headers)
-  local body = table.concat(half.chunks)
+  local truncated = half.truncated or #body > session.body_cap
+  body = R.body(string.sub(body, 1, session.body_cap), half.content_type, half.encoding, session, truncated)
+  add(half.fields[1], header_map(session, half.headers) .. header(":tap-time", half.time or now_us(handle)) .. told)
   for first = 1, #body, PIECE_BYTES do add(half.fields[2], delimited(1, string.sub(body, first, first + PIECE_BYTES - 1))) end
-  if half.truncated then add(half.fields[2], number(3, 1)) end
-  if half.trailers then add(half.fields[3], half.trailers) end
+  if truncated then add(half.fields[2], number(3, 1)) end
+  if half.trailers then add(half.fields[3], header_map(session, half.trailers)) end
   handle:httpCall(CLUSTER, {
     [":method"] = "POST",
     [":path"] = "/envoy.service.tap.v3.TapSinkService/StreamTaps",
@@ -108,28 +117,80 @@ local function send(handle, half)
   }, table.concat(out), TIMEOUT_MS, true)
 end
 
-local function targeted(headers)
-  if os.time() >= EXPIRES_AT then return false end
-  if METHOD and headers:get(":method") ~= METHOD then return false end
-  if AUTHORITY and string.lower(headers:get(":authority") or "") ~= AUTHORITY then return false end
-  if PATH then
-    local path = string.match(headers:get(":path") or "", "^[^?]*")
-    if PATH_IS_PREFIX then path = string.sub(path, 1, #PATH) end
-    if path ~= PATH then return false end
+local function send(handle, half)
+  if half.sent then return end
+  half.sent = true
+  local body = table.concat(half.chunks)
+  for _, session in ipairs(half.sessions) do send_to(handle, half, session, body) end
+end
+
+-- Whether `session` has room at `now`, in this worker; what finds none is counted and told with the next that does.
+local function admits(session, now)
+  if session.second ~= now then session.second, session.in_second = now, 0 end
+  if session.in_second >= session.rate then
+    session.skipped = (session.skipped or 0) + 1
+    return false
   end
-  return not HEADER or headers:get(HEADER) == HEADER_VALUE
+  session.in_second = session.in_second + 1
+  return true
+end
+
+local function principal(handle)
+  local tls = handle:streamInfo():downstreamSslConnection()
+  if not tls or not tls:peerCertificatePresented() then return nil end
+  local names = tls:uriSanPeerCertificate()
+  if not names[1] then names = tls:dnsSansPeerCertificate() end
+  return names[1] or tls:subjectPeerCertificate()
+end
+
+local function source(handle)
+  local known
+  return function()
+    if not known then
+      -- An Envoy whose Lua knows less of TLS costs the principal, not the capture.
+      local asked, name = pcall(principal, handle)
+      known = {handle:streamInfo():downstreamRemoteAddress(), asked and name or nil}
+    end
+    return known
+  end
+end
+
+local function targeting(handle, headers, id)
+  local now, found, told, request, peer = os.time(), {}, {}, nil, nil
+  for _, session in ipairs(SESSIONS) do
+    if now < session.expires_at then
+      peer = peer or source(handle)
+      request = request or P.request(function(name) return headers:get(name) end, id, function() return peer()[1] end, function() return peer()[2] end)
+      if session.may(request) and not R.forbids(headers:get(":path"), NEVER_PATHS) and admits(session, now) then
+        found[#found + 1] = session
+        local beside = {header(":tap-decided", session.decided(request))}
+        if peer()[1] then beside[2] = header(":tap-source-address", peer()[1]) end
+        if peer()[2] then beside[#beside + 1] = header(":tap-source-principal", peer()[2]) end
+        if session.skipped then beside[#beside + 1] = header(":tap-skipped", tostring(session.skipped)) end
+        session.skipped = nil
+        told[session.tap_id] = table.concat(beside)
+      end
+    end
+  end
+  return found, told
 end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  if not targeted(headers) then return end
-  local id = trace_id(headers:get("x-request-id"))
-  local half = begin(handle, id, REQUEST)
+  local id
+  local function own_id()
+    id = id or trace_id(headers:get("x-request-id"))
+    return id
+  end
+  local sessions, told = targeting(handle, headers, own_id)
+  if #sessions == 0 then return end
+  local half = begin(handle, own_id(), REQUEST, sessions)
+  half.told, half.time = told, now_us(handle)
   local metadata = handle:streamInfo():dynamicMetadata()
-  metadata:set(NAMESPACE, TAP_ID, id)
+  for _, session in ipairs(sessions) do metadata:set(NAMESPACE, session.tap_id, id) end
   if headers:get("upgrade") or headers:get(":method") == "CONNECT" then
     -- A tunnel has no end to wait for: its headers are what can be told.
-    metadata:set(NAMESPACE, TAP_ID .. "/tunnel", true)
+    metadata:set(NAMESPACE, "/tunnel", true)
     half.truncated = true
     return send(handle, half)
   end
@@ -140,12 +201,17 @@ end
 
 function envoy_on_response(handle)
   local metadata = handle:streamInfo():dynamicMetadata():get(NAMESPACE)
-  local id = metadata and metadata[TAP_ID]
+  if not metadata then return end
+  local sessions, id = {}, nil
+  for _, session in ipairs(SESSIONS) do
+    if metadata[session.tap_id] then
+      id, sessions[#sessions + 1] = metadata[session.tap_id], session
+    end
+  end
   if not id then return end
-  local headers = handle:headers()
-  local half = begin(handle, id, RESPONSE)
-  local status = headers:get(":status")
-  if metadata[TAP_ID .. "/tunnel"] and (status == "101" or status == "200") then
+  local half = begin(handle, id, RESPONSE, sessions)
+  local status = handle:headers():get(":status")
+  if metadata["/tunnel"] and (status == "101" or status == "200") then
     half.truncated = true
   else
     read(handle, half)

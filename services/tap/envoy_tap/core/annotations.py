@@ -1,0 +1,76 @@
+"""What the script tells beside the traffic: as pseudo-headers, which no client can send."""
+
+import re
+from dataclasses import dataclass, replace
+
+from envoy_tap.core.exchange import Exchange, Message
+
+PREFIX = ":tap-"
+DECIDED = ":tap-decided"
+SKIPPED = ":tap-skipped"
+TIME = ":tap-time"
+SOURCE_ADDRESS = ":tap-source-address"
+SOURCE_PRINCIPAL = ":tap-source-principal"
+
+_MAX_LATENCY_S = 24 * 3600
+_MAX_SKEW_S = 24 * 3600
+_MAX_CHARS = 1024
+_NUMBER = re.compile(rb"[0-9]{1,9}")
+_TIME_US = re.compile(rb"[0-9]{1,17}")
+_BITS = re.compile(rb"[01]{0,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """`decided`: see `predicate.matches`; `skipped`: exchanges that a worker left out since it last told."""
+
+    decided: str = ""
+    skipped: int = 0
+
+
+def taken_off(exchange: Exchange) -> tuple[Exchange, Told]:
+    """Return *exchange* without its annotations, which are now its fields, and what they tell beside.
+
+    The times of the proxy take the place of ours if both are there and plausible.
+    """
+    request, response = exchange.request, exchange.response
+    started_s, finished_s = _time_s(request), _time_s(response)
+    is_plausible = (
+        started_s is not None
+        and finished_s is not None
+        and 0 <= finished_s - started_s < _MAX_LATENCY_S
+        and abs(started_s - exchange.started_s) < _MAX_SKEW_S
+    )
+    told = Told()
+    if request is not None:
+        decided, skipped = request.first(DECIDED) or b"", request.first(SKIPPED) or b""
+        told = Told(
+            decided.decode() if _BITS.fullmatch(decided) else "",
+            int(skipped) if _NUMBER.fullmatch(skipped) else 0,
+        )
+    plain = replace(
+        exchange,
+        request=_without(request),
+        response=_without(response),
+        source_address=_text(request, SOURCE_ADDRESS),
+        source_principal=_text(request, SOURCE_PRINCIPAL),
+        started_s=started_s if is_plausible and started_s is not None else exchange.started_s,
+        finished_s=finished_s if is_plausible and finished_s is not None else exchange.finished_s,
+    )
+    return plain, told
+
+
+def _time_s(message: Message | None) -> float | None:
+    value = (message.first(TIME) if message else None) or b""
+    return int(value) / 1e6 if _TIME_US.fullmatch(value) else None
+
+
+def _text(message: Message | None, name: str) -> str:
+    value = (message.first(name) if message else None) or b""
+    return value[:_MAX_CHARS].decode(errors="backslashreplace")
+
+
+def _without(message: Message | None) -> Message | None:
+    if message is None:
+        return None
+    return replace(message, headers=tuple(pair for pair in message.headers if not pair[0].startswith(PREFIX)))

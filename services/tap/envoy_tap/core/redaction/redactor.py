@@ -1,0 +1,112 @@
+"""Applies redaction rules to whole messages and exchanges."""
+
+import hashlib
+import hmac
+import re
+import zlib
+from dataclasses import replace
+from functools import lru_cache
+
+from envoy_tap.core.exchange import Exchange, Message, Pairs
+from envoy_tap.core.predicate.evaluator import joined
+from envoy_tap.core.redaction.editor import Replace
+from envoy_tap.core.redaction.json_text import hide_json, json_paths
+from envoy_tap.core.redaction.names import Names, hide_form, hide_parts, hide_query
+from envoy_tap.core.redaction.patterns import hide_patterns
+from envoy_tap.core.redaction.rules import MASK, Redaction, Style
+
+WITHHELD = b"[redacted: a body in content-encoding %s cannot be looked into]"
+_PLACEHOLDER = re.compile(rb"\[redacted\]|\[hmac:[0-9a-f]{16}\]")
+_JSON_START = re.compile(rb"[ \t\n\v\f\r]*[{\[]")
+_MAX_INFLATED_BYTES = 16 << 20
+_WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47}
+
+
+class Redactor:
+    """Redacts by *rules*; *never_headers* (lower case) are masked whatever the style. *key* is for placeholders."""
+
+    def __init__(self, rules: Redaction, never_headers: frozenset[str], key: bytes) -> None:
+        self._rules = rules
+        self._never = never_headers
+        self._replace: Replace = _masked if rules.style is Style.MASK else _placeholders(key)
+        self._query = _encoded(rules.query)
+        self._names = _encoded(rules.names)
+        self._paths = json_paths(sorted(rules.paths))
+
+    def redacted(self, exchange: Exchange) -> Exchange:
+        """Return *exchange* as it may be stored."""
+        return replace(
+            exchange,
+            request=exchange.request and self.message(exchange.request, cut=exchange.truncated),
+            response=exchange.response and self.message(exchange.response, cut=exchange.truncated),
+        )
+
+    def message(self, message: Message, *, cut: bool = False) -> Message:
+        """Return *message* as it may be stored; *cut*: its body may go on."""
+        encoding = (joined(message.headers, "content-encoding") or b"").lower()
+        body = message.body
+        if body and encoding not in {b"", b"identity"}:
+            plain = _inflated(body, encoding)
+            body = WITHHELD % encoding[:40] if plain is None else plain
+        content_type = joined(message.headers, "content-type") or b""
+        return Message(
+            self._pairs(message.headers),
+            self.body(body, content_type, cut=cut),
+            self._pairs(message.trailers),
+        )
+
+    def header(self, name: str, value: bytes) -> bytes:
+        """Return *value* as it may be stored; *name* in lower case."""
+        if name in self._never:
+            return MASK
+        if name in self._rules.headers:
+            return self._replace(value)
+        return hide_patterns(
+            hide_query(value, self._query, self._replace), self._rules.patterns, self._replace
+        )
+
+    def body(self, body: bytes, content_type: bytes, *, cut: bool = False) -> bytes:
+        """Return *body*, which is in no content encoding, as it may be stored."""
+        content_type = content_type.lower()
+        if b"json" in content_type:
+            body = hide_json(body, self._names, self._paths, self._replace, declared=True)
+        elif b"x-www-form-urlencoded" in content_type:
+            body = hide_form(body, self._names, self._replace)
+        elif b"multipart/" in content_type:
+            body = hide_parts(body, self._names, self._replace)
+        elif _JSON_START.match(body):
+            body = hide_json(body, self._names, self._paths, self._replace, declared=False)
+        body = hide_query(body, self._query, self._replace)
+        return hide_patterns(body, self._rules.patterns, self._replace, cut=cut)
+
+    def _pairs(self, pairs: Pairs) -> Pairs:
+        return tuple((name, self.header(name.lower(), value)) for name, value in pairs)
+
+
+def _masked(_value: bytes) -> bytes:
+    return MASK
+
+
+def _placeholders(key: bytes) -> Replace:
+    def replaced(value: bytes) -> bytes:
+        if _PLACEHOLDER.fullmatch(value):
+            return value
+        return b"[hmac:%s]" % hmac.new(key, value, hashlib.sha256).hexdigest()[:16].encode()
+
+    return replaced
+
+
+def _inflated(body: bytes, encoding: bytes) -> bytes | None:
+    """Return *body* in clear, as far as it was captured; None if its encoding is not known here."""
+    window_bits = _WINDOW_BITS.get(encoding)
+    if window_bits is None:
+        return None
+    try:
+        return zlib.decompressobj(window_bits).decompress(body, _MAX_INFLATED_BYTES)
+    except zlib.error:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _encoded(names: frozenset[str]) -> Names:
+    return frozenset(name.encode() for name in names)

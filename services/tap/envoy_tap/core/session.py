@@ -1,0 +1,169 @@
+"""A tap session: who captures what, why, how much of it and until when; and what has become of it."""
+
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+
+from envoy_tap.core.exchange import Exchange
+from envoy_tap.core.node import NodeSelector
+from envoy_tap.core.predicate import Expr, matches
+from envoy_tap.core.redaction.rules import Redaction
+
+
+class SessionError(ValueError):
+    """A session that cannot be had; `path` is the place in what was asked for (`limits.bytes`)."""
+
+    def __init__(self, path: str, message: str, hint: str = "") -> None:
+        self.path = path
+        self.message = message
+        self.hint = hint
+        super().__init__(f"{path}: {message}" + (f"; {hint}" if hint else ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a session ends, and how much of an exchange it takes.
+
+    `exchanges` and `bytes` (of headers, bodies and trailers) are of the whole session, `body_bytes` of each body;
+    `rate_per_s` is of all proxies together, and of each of their workers.
+    """
+
+    duration_s: int = 600
+    exchanges: int = 1000
+    bytes: int = 64 << 20
+    body_bytes: int = 64 << 10
+    rate_per_s: int = 100
+
+    def check(self, maxima: "Limits") -> None:
+        """Raise SessionError for a limit above *maxima*, or below 1 (`body_bytes`: 0)."""
+        for each in fields(self):
+            value, most = getattr(self, each.name), getattr(maxima, each.name)
+            least = 0 if each.name == "body_bytes" else 1
+            if not least <= value <= most:
+                raise SessionError(
+                    f"limits.{each.name}", f"{value} is out of range", f"{least} to {most} here"
+                )
+
+
+MAXIMA = Limits(duration_s=24 * 3600, exchanges=100_000, bytes=1 << 30, body_bytes=16 << 20, rate_per_s=1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What was asked for; times are unix seconds, `expires_at_s` whole ones."""
+
+    id: str
+    who: str
+    why: str
+    predicate: Expr
+    created_at_s: float
+    expires_at_s: int
+    nodes: NodeSelector = field(default_factory=NodeSelector)
+    limits: Limits = field(default_factory=Limits)
+    redaction: Redaction = field(default_factory=Redaction)
+
+
+class State(StrEnum):
+    """Where a session is; only an active one captures, and none becomes active again."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    STOPPED = "stopped"
+    EXHAUSTED = "exhausted"
+
+
+class Verdict(StrEnum):
+    """What became of an exchange that a proxy sent for a session; by these names they are counted."""
+
+    CAPTURED = "captured"
+    UNMATCHED = "unmatched"
+    OVER_RATE = "over_rate"
+    OVER_LIMIT = "over_limit"
+    LATE = "late"
+    OTHER_NODE = "other_node"
+    FORBIDDEN = "forbidden"
+    DROPPED = "dropped"
+
+
+@dataclass(slots=True)
+class Progress:
+    """A session's state and counters.
+
+    `counts` has `seen`, which is the sum of all of `Verdict`; `bytes` captured; of those captured how many are
+    `truncated` or `incomplete`; and `skipped`: what proxies left out for the rate, as far as they could tell.
+    """
+
+    session: Session
+    state: State = State.ACTIVE
+    ended_at_s: float | None = None
+    ended_by: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
+    _second: int = 0
+    _in_second: int = 0
+
+    def at(self, now_s: float) -> State:
+        """Return the state at *now_s*: an active session past its end is expired."""
+        if self.state is State.ACTIVE and now_s >= self.session.expires_at_s:
+            self._end(State.EXPIRED, self.session.expires_at_s)
+        return self.state
+
+    def stop(self, now_s: float, by: str) -> bool:
+        """End an active session; return whether it was one."""
+        was_active = self.at(now_s) is State.ACTIVE
+        if was_active:
+            self._end(State.STOPPED, now_s)
+            self.ended_by = by
+        return was_active
+
+    def judge(
+        self, exchange: Exchange, now_s: float, decided: str = "", *, forbidden: bool = False
+    ) -> Verdict:
+        """Decide about *exchange*, count it, and end the session when that uses it up.
+
+        *decided* is for `predicate.matches`; *forbidden*: a rule above all sessions says no.
+        """
+        verdict = Verdict.FORBIDDEN if forbidden else self._verdict(exchange, now_s, decided)
+        self.counts["seen"] += 1
+        self.counts[verdict] += 1
+        if verdict is Verdict.OVER_LIMIT:
+            self._end(State.EXHAUSTED, now_s)
+        if verdict is Verdict.CAPTURED:
+            self._take(exchange, now_s)
+        return verdict
+
+    def lose(self, exchange: Exchange) -> None:
+        """Count as dropped what was captured and could not be kept."""
+        self.counts[Verdict.CAPTURED] -= 1
+        self.counts[Verdict.DROPPED] += 1
+        self._count(exchange, -1)
+
+    def _verdict(self, exchange: Exchange, now_s: float, decided: str) -> Verdict:
+        session = self.session
+        if self.at(now_s) is not State.ACTIVE:
+            return Verdict.LATE
+        if not session.nodes.selects_name(exchange.node):
+            return Verdict.OTHER_NODE
+        if not matches(session.predicate, exchange, decided):
+            return Verdict.UNMATCHED
+        if int(now_s) != self._second:
+            self._second, self._in_second = int(now_s), 0
+        if self._in_second >= session.limits.rate_per_s:
+            return Verdict.OVER_RATE
+        if self.counts["bytes"] + exchange.content_bytes > session.limits.bytes:
+            return Verdict.OVER_LIMIT
+        self._in_second += 1
+        return Verdict.CAPTURED
+
+    def _take(self, exchange: Exchange, now_s: float) -> None:
+        self._count(exchange, 1)
+        if self.counts[Verdict.CAPTURED] >= self.session.limits.exchanges:
+            self._end(State.EXHAUSTED, now_s)
+
+    def _count(self, exchange: Exchange, sign: int) -> None:
+        self.counts["bytes"] += sign * exchange.content_bytes
+        self.counts["truncated"] += sign * exchange.truncated
+        self.counts["incomplete"] += sign * exchange.incomplete
+
+    def _end(self, state: State, at_s: float) -> None:
+        if self.state is State.ACTIVE:
+            self.state, self.ended_at_s = state, at_s
