@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PROCESSES ?= 3
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint format protos lock clean
+.PHONY: help setup demo test bench soak lint format protos lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,12 +26,18 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## Envoy with all three services, and what each does (ONCE=1, DEMO_PORT=8000)
 	@$(BIN)/python -m envoy_demo $(if $(filter-out 0,$(ONCE)),--once)
 
-test: $(STAMP) ## run the whole test suite (TESTS=path for a part of it)
-	$(BIN)/python -m pytest $(TESTS)
+test: $(STAMP) ## run the whole test suite (TESTS=path for a part, PROCESSES=0 for one after another)
+	@command -v redis-server >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq redis-server; } || \
+		echo "No redis-server: the tests on Debian's Redis are skipped"
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(TESTS)
 
 bench: $(STAMP) ## measure services and transports with h2load (ROUNDS=3 ONLY=authz); writes build/bench
 	@command -v h2load >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq nghttp2-client; }
 	$(BIN)/python -m tests.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
+
+soak: $(STAMP) ## hold ratelimit under load, reloads and restarts of Redis (MINUTES=10)
+	@command -v h2load >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq nghttp2-client; }
+	$(BIN)/python -m tests.soak.ratelimit $(if $(MINUTES),--minutes $(MINUTES))
 
 lint: $(STAMP) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff format --check .

@@ -30,12 +30,15 @@ def test_the_configuration_itself_is_left_as_it_is() -> None:
     assert original == configs.load("edge.yaml")
 
 
-def test_only_addresses_are_changed() -> None:
+ABOUT_PORTS = {"socket_address", "enable_reuse_port"}
+
+
+def test_only_addresses_and_the_sharing_of_a_port_are_changed() -> None:
     def without_addresses(node: Any) -> Any:
         if isinstance(node, list):
             return [without_addresses(item) for item in node]
         if isinstance(node, dict):
-            return {key: without_addresses(value) for key, value in node.items() if key != "socket_address"}
+            return {key: without_addresses(value) for key, value in node.items() if key not in ABOUT_PORTS}
         return node
 
     original = configs.load("edge.yaml")

@@ -31,6 +31,8 @@ class EchoSettings(ServerSettings):
 
     config: Path
     gate: Path | None = None
+    load_gate: Path | None = None
+    concern: str = ""
     listen: ListenOption = "127.0.0.1:0"
     admin: AdminOption = "127.0.0.1:0"
 
@@ -46,7 +48,12 @@ class EchoSidecar:
         self.said = Tally("echo.said", "Requests echoed")
         self.tallies: Sequence[Tally] = (self.said,)
         self.services: Sequence[Service] = (Service(SERVICE, {"Say": self._say, "Wait": self._wait}),)
+        self._concern = settings.concern
         self._prefix = read_prefix(settings.config)
+        if settings.load_gate is not None:
+            print("loading", flush=True)  # noqa: T201
+            while not settings.load_gate.exists():
+                time.sleep(_TICK_S)
 
     def reload(self) -> str:
         self._prefix = read_prefix(self.watched[0])
@@ -54,6 +61,9 @@ class EchoSidecar:
 
     def describe(self) -> Mapping[str, object]:
         return {"prefix": self._prefix, "store": "redis://admin:secret@cache:6379/0"}
+
+    def concerns(self) -> Sequence[str]:
+        return [self._concern] if self._concern else []
 
     async def start(self) -> None:
         while self._gate is not None and not self._gate.exists():  # noqa: ASYNC110 -- a test makes it
@@ -87,6 +97,9 @@ def read_prefix(path: Path) -> str:
     prefix = document.get("prefix")
     if prefix is None or not isinstance(prefix.scalar, str):
         raise InvalidConfigurationError([document.finding("prefix is missing", "write prefix: hello")])
+    if prefix.scalar == "hang":
+        print("hanging", flush=True)  # noqa: T201
+        time.sleep(600)
     if prefix.scalar == "crash":
         raise RuntimeError("asked to crash")
     return prefix.scalar

@@ -1,17 +1,20 @@
 """The echo service as a child process, with what tests ask of it."""
 
 import re
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import httpx
 
 from envoy_demo.processes import Process, Processes
 from envoy_sidecar.transport.address import Address
+from tests.runtime.serving import say
 
-_SERVES = re.compile(r"echo \S+ serves on (\S+), admin on http://(\S+);")
+_SERVES = re.compile(r"echo \S+ serves on (\S+), admin on (?:http://)?(\S+);")
 _SUPERVISES = re.compile(r"echo: \d+ workers, admin of all on http://(\S+)")
 
 
@@ -80,3 +83,23 @@ def start(
     command = [sys.executable, "-m", "tests.runtime.echo_service", "serve", "--config", str(config), *options]
     quick = {"ECHO_DRAIN_DELAY": "0"}
     return Program(processes.start("echo", command, {**quick, **(env or {})}), config)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def channel(address: Address) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(str(address))
+
+
+async def prefix(address: Address) -> str:
+    async with channel(address) as to:
+        return (await say(to, b"x")).decode().split(":")[1]
+
+
+def exit_code(program: Program) -> int:
+    return program.process.wait(30)

@@ -45,6 +45,7 @@ class Echo:
     entered: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     message: str = ""
+    too_large: bytes | None = None
 
     def __post_init__(self) -> None:
         self.released.set()
@@ -81,7 +82,7 @@ class Echo:
 
     @property
     def service(self) -> Service:
-        return Service(SERVICE, {"Say": self.say}, {"Count": self.count})
+        return Service(SERVICE, {"Say": self.say}, {"Count": self.count}, self.too_large)
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    name: TransportName, address: Address, *, tls: TlsFiles | None = None
+    name: TransportName, address: Address, *, tls: TlsFiles | None = None, too_large: bytes | None = None
 ) -> AsyncIterator[Running]:
-    echo = Echo()
+    echo = Echo(too_large=too_large)
     health = HealthBoard([SERVICE])
     services = [echo.service]
     transport = build(choose(name, services, tls), address, services, health, tls=tls)

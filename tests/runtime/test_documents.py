@@ -2,14 +2,18 @@
 
 import json
 import math
+import time
+import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envoy_sidecar.config import documents
+from envoy_sidecar.config import documents, files
 from envoy_sidecar.config.documents import MAX_DEPTH, Node, Scalar, read_documents
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position, as_json
+from envoy_sidecar.config.strict import Reader
 
 
 def only(text: str) -> Node:
@@ -148,3 +152,85 @@ def test_findings_are_data_too() -> None:
             "severity": "warning",
         }
     ]
+
+
+def test_many_sources_are_merged_in_linear_time_and_the_first_one_wins() -> None:
+    count = 2000
+    sources = "".join(f"b{i}: &b{i} {{k{i}: {i}, x: {i}}}\n" for i in range(count))
+    listed = ", ".join(f"*b{i}" for i in range(count))
+    started_s = time.process_time()
+    plain = value(only(f"{sources}own: {{<<: [{listed}], k1: own}}\n").get("own")).plain()
+    assert time.process_time() - started_s < 10
+    assert isinstance(plain, dict)
+    assert (plain["x"], plain["k0"], plain["k1"], len(plain)) == (0, 0, "own", count + 1)
+
+
+def test_long_keys_above_many_values_take_no_memory() -> None:
+    key = "k" * 50_000
+    tracemalloc.start()
+    root = only(f"? {key}\n: {{x: [{', '.join(['1'] * 5000)}]}}\n")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000_000
+    (above,) = (root.mapping or {}).values()
+    assert value(above.get("x")).path == f"{key[:100]}.x"
+
+
+def test_aliases_repeat_no_more_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MAX_REPEATED_NODES", 100)
+    many = ", ".join(["x"] * 20)
+    assert only(f"a: &a [{many}]\nb: [*a, *a]\n").kind == "mapping"
+    assert (
+        "aliases repeat more than 100 values" in finding(f"a: &a [{many}]\nb: [*a, *a, *a, *a, *a]\n").message
+    )
+
+
+@pytest.mark.parametrize("directive", ["%YAML 1.1", "%YAML 1.3", "%YAML 2.0"])
+def test_another_version_of_yaml_is_refused(directive: str) -> None:
+    found = finding(f"a: 1\n...\n{directive}\n---\nshadow_mode: yes\n")
+    assert found.position.line == 3
+    assert only("%YAML 1.2\n---\nshadow_mode: yes\n").plain() == {"shadow_mode": "yes"}
+
+
+@pytest.mark.parametrize("text", ["yes", "on", "tRue", "1"])
+def test_a_tagged_boolean_is_one_of_yaml_1_2(text: str) -> None:
+    found = finding(f"a: !!bool {text}\n")
+    assert (found.message, found.hint) == (f"{text!r} is not a boolean of YAML 1.2", "write true or false")
+    assert only("a: !!bool TRUE\nb: !!bool 'False'\n").plain() == {"a": True, "b": False}
+
+
+@pytest.mark.parametrize(("text", "hint"), [("010", "write 10"), ("00", "write 0"), ("+07", "write 7")])
+def test_a_whole_number_with_a_zero_in_front_is_refused(text: str, hint: str) -> None:
+    reader = Reader()
+    reader.whole(value(only(f"a: {text}\n").get("a")), 100)
+    assert [found.hint for found in reader.findings] == [hint]
+    assert reader.whole(value(only("a: 0\n").get("a")), 100) == 0
+    assert len(reader.findings) == 1
+
+
+def test_findings_say_how_to_write_it_right() -> None:
+    reader = Reader()
+    node = only("a: 1\n")
+    reader.fields(value(node.get("a")), ())
+    reader.items(node)
+    assert [found.hint for found in reader.findings] == [
+        "write it as `key: value`",
+        "write it as a list: [...]",
+    ]
+    assert finding("a: [").hint == "check the indentation and the quotes up to here"
+
+
+def test_files_are_read_up_to_a_size_and_their_suffix_counts_in_any_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 10)
+    (tmp_path / "deny.YAML").write_text("a: 1")
+    (tmp_path / "large.yaml").write_text("a: 34567890")
+    found = files.read_files([tmp_path, tmp_path / "none"], "policy", without_any="error")
+    assert list(found.texts) == [tmp_path / "deny.YAML"]
+    large, missing = found.findings
+    assert (large.position.file, large.message) == (
+        str(tmp_path / "large.yaml"),
+        "is 11 bytes long, and at most 10 are read",
+    )
+    assert missing.hint == "give a file or a folder that exists"

@@ -90,3 +90,9 @@ def test_a_chatty_library_is_quiet_at_info() -> None:
     logging.getLogger("httpx").warning("news")
     assert "chatter" not in stream.getvalue()
     assert "news" in stream.getvalue()
+
+
+def test_a_name_that_is_not_utf_8_is_escaped() -> None:
+    record = logging.makeLogRecord({"msg": "bad\udcff.yaml"})
+    assert logs.TextFormatter().format(record).endswith("bad\\udcff.yaml")
+    assert logs.JsonFormatter().format(record).encode()

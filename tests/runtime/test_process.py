@@ -12,7 +12,7 @@ import pytest
 
 from envoy_demo.processes import Processes
 from envoy_sidecar.transport.address import Address
-from tests.runtime.programs import Program, get, sample, start, try_get
+from tests.runtime.programs import channel, exit_code, free_port, get, prefix, sample, start, try_get
 from tests.runtime.serving import NOT_SERVING, SERVICE, SERVING, check, say, unary, watch
 
 WAIT = f"/{SERVICE}/Wait"
@@ -23,26 +23,6 @@ TRANSPORTS = pytest.mark.parametrize("transport", ["native", "grpcio"])
 def processes(tmp_path: Path) -> Iterator[Processes]:
     with Processes(tmp_path) as started:
         yield started
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def channel(address: Address) -> grpc.aio.Channel:
-    return grpc.aio.insecure_channel(str(address))
-
-
-async def prefix(address: Address) -> str:
-    async with channel(address) as to:
-        return (await say(to, b"x")).decode().split(":")[1]
-
-
-def exit_code(program: Program) -> int:
-    return program.process.wait(30)
 
 
 async def test_admin_answers_before_the_service_is_ready(processes: Processes, tmp_path: Path) -> None:
@@ -220,7 +200,7 @@ def test_a_taken_port_exits_2_with_clear_words(processes: Processes, option: str
         assert exit_code(program) == 2
     last = program.log.splitlines()[-1]
     assert last.startswith("envoy-echo: ")
-    assert f"{taken}: cannot listen there" in last
+    assert f"{option} {taken}: another server listens there; stop it, or give another address" in last
     assert "Traceback" not in program.log
 
 
@@ -230,6 +210,7 @@ def test_a_configuration_that_is_broken_at_the_start_exits_2_with_its_findings(
     program = start(processes, text="other: 1\n")
     assert exit_code(program) == 2
     assert f"{program.config}:1:1: error: prefix is missing; write prefix: hello" in program.log
+    assert program.log.splitlines()[-1] == "envoy-echo: not started, findings: 1"
     assert "Traceback" not in program.log
 
 

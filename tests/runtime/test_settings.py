@@ -4,11 +4,12 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 from envoy_sidecar import cli
-from envoy_sidecar.settings import ServerSettings
+from envoy_sidecar.settings import ServerSettings, source_paths
 from envoy_sidecar.transport.address import Address
 
 
@@ -34,6 +35,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "admin": ("[::1]:80", "[::1]:80"),
     "transport": ("grpcio", "grpcio"),
     "workers": ("3", 3),
+    "socket_mode": ("0666", "0666"),
     "tls_cert": ("/c.pem", Path("/c.pem")),
     "tls_key": ("/k.pem", Path("/k.pem")),
     "tls_client_ca": ("/ca.pem", Path("/ca.pem")),
@@ -97,6 +99,9 @@ def test_a_flag_goes_before_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--workers", "2", "--listen", "unix:/x.sock"), "needs one for each"),
         (("--workers", "2", "--listen", "127.0.0.1:0"), "--workers needs a port"),
         (("--workers", "9", "--listen", "127.0.0.1:6553{worker}"), "is not a port"),
+        (("--admin", "127.0.0.1:9191"), "--listen and --admin are both 127.0.0.1:9191: give each its own"),
+        (("--socket-mode", "rw"), "'rw' is not a mode: three octal digits are needed, as in 660"),
+        (("--socket-mode", "4777"), "is not a mode"),
         (("--unknown", "1"), "--unknown"),
     ],
 )
@@ -146,3 +151,38 @@ def test_help_and_version_need_no_settings() -> None:
     for option in ("--help", "--version"):
         command = [sys.executable, "-m", "tests.runtime.echo_service", option]
         assert subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "words"),
+    [
+        (("--from", ""), None, "an empty path; write . for this folder"),
+        ((), "a::b", "an empty path; write . for this folder"),
+        (("--from",), None, "--from"),
+        ((), None, "--from (or TEST_FROM) is required: Where from."),
+    ],
+)
+def test_paths_of_sources_are_some_and_none_is_empty(
+    arguments: tuple[str, ...],
+    variable: str | None,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = cli.make_app("test", "A test's.")
+
+    @app.command
+    def look(*, from_: Annotated[tuple[Path, ...], source_paths("Where from.")]) -> int:
+        assert all(from_)
+        return cli.EXIT_CLEAN
+
+    if variable is not None:
+        monkeypatch.setenv("TEST_FROM", variable)
+    with pytest.raises(SystemExit) as exited:
+        cli.run(app, ["look", *arguments])
+    assert exited.value.code == 2
+    assert words in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_port_0_may_be_given_twice_because_each_gets_its_own() -> None:
+    assert ServerSettings(listen="127.0.0.1:0", admin="127.0.0.1:0").admin_address.port == 0

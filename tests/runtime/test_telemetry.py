@@ -238,3 +238,44 @@ async def test_calls_are_counted_by_method_and_code_also_when_the_handler_fails(
         ("test.Echo/Say", "ABORTED"): 1,
         ("test.Echo/Say", "INTERNAL"): 2,
     }
+
+
+def test_a_span_that_fails_leaves_the_answer_and_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    tracing = Tracing("envoy-test", InMemorySpanExporter())
+    monkeypatch.setattr(tracing, "record", broken)
+    say = instrumented(SERVICE, Tally("calls", "", ("method", "code")), tracing).unary["Say"]
+    for _ in range(3):
+        (answer,) = say([Call(b"x", SAMPLED)])
+        assert isinstance(answer, bytes)
+    assert caplog.text.count("spans are lost") == 1
+    tracing.shutdown()
+
+
+def test_instrumented_keeps_what_else_the_service_has() -> None:
+    service = Service("test.Echo", {}, {}, b"denied")
+    assert instrumented(service, Tally("calls", ""), None).too_large == b"denied"
+
+
+def test_an_overflow_keeps_the_first_labels_and_is_counted() -> None:
+    tally = Tally("decisions", "", ("decision", "policy", "reason"), cap=2, keep=1)
+    for number in range(5):
+        tally.add(("deny", f"p{number}", "r"), 2)
+    tally.add(("allow", "p9", "r"))
+    tally.add(("deny", "p0", "r"))
+    assert tally.counts == {
+        ("deny", "p0", "r"): 3,
+        ("deny", "p1", "r"): 2,
+        ("deny", "other", "other"): 6,
+        ("allow", "other", "other"): 1,
+    }
+    assert tally.overflow == 7
+    metrics = Metrics("envoy-test")
+    metrics.export([tally, Tally("quiet", "")])
+    text = metrics.prometheus().decode()
+    assert 'metrics_overflow_total{metric="decisions"} 7.0' in text
+    assert 'metric="quiet"' not in text

@@ -2,16 +2,20 @@
 
 import asyncio
 import socket
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import grpc
 import pytest
 
+from envoy_sidecar.transport import grpcio, native
 from envoy_sidecar.transport.address import Address
-from envoy_sidecar.transport.batching import MAX_MESSAGE_BYTES
+from envoy_sidecar.transport.batching import MAX_MESSAGE_BYTES, answer_batch
 from envoy_sidecar.transport.choose import TransportName
 from envoy_sidecar.transport.grpcio import GrpcioTransport
-from envoy_sidecar.transport.port import ListenError
+from envoy_sidecar.transport.port import Answer, Call, ListenError, UnaryHandler
 from tests.runtime.serving import (
     FAIL,
     NONE,
@@ -265,3 +269,61 @@ async def test_a_socket_path_that_cannot_be_bound_fails_loudly(
             pass
     if what == "file":
         assert path.read_text() == "precious"
+
+
+async def test_a_service_may_have_an_answer_for_what_is_too_large(
+    name: TransportName, address: Address
+) -> None:
+    large = b"x" * (MAX_MESSAGE_BYTES + 1)
+    async with running(name, address, too_large=b"denied") as server, server.channel() as channel:
+        assert await say(channel, large) == b"denied"
+        assert await say(channel, large[1:]) == large[1:]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            _ = [message async for message in streams(channel)(iter([b"a", large]))]
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await say(channel, b"after") == b"after"
+        payloads = [call.payload for batch in server.echo.batches for call in batch]
+    assert payloads == [large[1:], b"after"]
+
+
+async def test_a_fault_of_the_dispatcher_fails_that_batch_and_no_other(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_handler: UnaryHandler, _calls: Sequence[Call]) -> Sequence[Answer]:
+        raise RuntimeError("a fault of ours")
+
+    async with server.channel() as channel:
+        for module in (native, grpcio):
+            monkeypatch.setattr(module, "answer_batch", broken)
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await say(channel, b"unlucky")
+            assert caught.value.code() is grpc.StatusCode.INTERNAL
+        monkeypatch.undo()
+        assert await say(channel, b"after") == b"after"
+    started_s = time.monotonic()
+    await server.transport.stop(10.0)
+    assert time.monotonic() - started_s < 5, "it became quiet again"
+
+
+async def test_a_batch_that_was_half_answered_keeps_those_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def second_raises(handler: UnaryHandler, calls: Sequence[Call]) -> Sequence[Answer]:
+        answers = list(answer_batch(handler, calls))
+        return [answers[0], cast("Answer", "no answer"), *answers[2:]] if len(answers) > 1 else answers
+
+    monkeypatch.setattr(native, "answer_batch", second_raises)
+    async with running("native", Address(path=str(tmp_path / "s"))) as server, server.channel() as channel:
+        server.echo.hold()
+        first = asyncio.create_task(say(channel, b"first"))
+        assert await asyncio.to_thread(server.echo.entered.wait, 10)
+        rest = [asyncio.create_task(say(channel, b"%d" % number)) for number in range(3)]
+        await asyncio.sleep(0.3)
+        server.echo.released.set()
+        assert await first == b"first"
+        outcomes = await asyncio.gather(*rest, return_exceptions=True)
+        failed = [one for one in outcomes if isinstance(one, grpc.aio.AioRpcError)]
+        assert len(failed) == 2
+        assert {one.code() for one in failed} == {grpc.StatusCode.INTERNAL}
+        assert await say(channel, b"after") == b"after"

@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from envoy_sidecar.config import watch
-from envoy_sidecar.config.watch import Change, changes, fingerprint
+from envoy_sidecar.config.watch import Change, changes, fingerprint, touched_since
 
 
 async def following(changing: AsyncIterator[Change]) -> Change:
@@ -184,3 +185,55 @@ def test_a_file_that_is_named_is_watched_whatever_its_name(tmp_path: Path) -> No
     before = fingerprint([key])
     key.write_text("key")
     assert fingerprint([key]) != before
+
+
+async def test_no_error_of_the_watcher_and_no_look_that_fails_is_the_last(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def no_events(*_paths: Path, **_options: object) -> AsyncIterator[object]:
+        raise ExceptionGroup("unhandled", [ValueError("not UTF-8")])
+        yield
+
+    original, looks = watch.fingerprint, 0
+
+    def failing(paths: list[Path], seen: dict[str, watch.Seen]) -> dict[str, bytes]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise ValueError("a look that fails")
+        return original(paths, seen)
+
+    known = fingerprint([folder])
+    monkeypatch.setattr(watch, "awatch", no_events)
+    monkeypatch.setattr(watch, "fingerprint", failing)
+    monkeypatch.setattr(watch, "_TICK_MS", 1)
+    events = changes([folder], known=known)
+    (folder / "a.yaml").write_text("A")
+    assert (await following(events)).modified == (str(folder / "a.yaml"),)
+    assert "a look that fails" in caplog.text
+    assert caplog.text.count("not UTF-8") == 1
+    await events.aclose()  # type: ignore[attr-defined]
+
+
+def test_what_was_touched_since_a_moment_is_told_by_files_folders_and_links(tmp_path: Path) -> None:
+    configmap(tmp_path, "v1", policy="one")
+    configmap(tmp_path, "v2", policy="two")
+    paths = [[tmp_path], [tmp_path / "policy.yaml"]]
+    time.sleep(0.1)
+    moment_ns = time.time_ns()
+    time.sleep(0.01)
+    assert not any(touched_since(path, moment_ns) for path in paths)
+    link = tmp_path / "..data_tmp"
+    link.symlink_to("..v1")
+    link.replace(tmp_path / "..data")
+    assert all(touched_since(path, moment_ns) for path in paths)
+
+
+def test_a_huge_file_is_told_apart_without_being_read(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.yaml"
+    with huge.open("wb") as file:
+        file.truncate(64 * 1024**3)
+    before = fingerprint([huge])
+    with huge.open("ab") as file:
+        file.truncate(65 * 1024**3)
+    assert fingerprint([huge]) != before

@@ -1,5 +1,6 @@
 """Several workers: all answer, a dead one is replaced and counted, and none outlives the supervisor."""
 
+import asyncio
 import os
 import re
 import select
@@ -14,6 +15,8 @@ import grpc
 import pytest
 
 from envoy_demo.processes import Processes
+from envoy_sidecar import workers as workers_module
+from envoy_sidecar.settings import ServerSettings
 from envoy_sidecar.transport.address import Address
 from tests.runtime.programs import Program, get, sample, start
 from tests.runtime.serving import SAY
@@ -139,7 +142,7 @@ def test_workers_share_a_port_over_tcp(processes: Processes) -> None:
     assert READY.findall(program.log) == [f"127.0.0.1:{port}"] * 2
     other = start(processes, "--workers", "2", "--listen", f"127.0.0.1:{port}")
     assert other.process.wait(30) == 2
-    assert f"127.0.0.1:{port}: cannot listen there" in other.log
+    assert f"--listen 127.0.0.1:{port}: another server listens there; stop it" in other.log
     assert program.process.stop() == 0
 
 
@@ -162,3 +165,28 @@ def test_a_broken_configuration_ends_the_supervisor_before_any_worker(
     )
     assert program.process.wait(30) == 2
     assert program.log.count("prefix is missing") == 1
+
+
+async def test_a_worker_that_cannot_be_spawned_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = 0
+
+    async def spawn(*_arguments: object, **_options: object) -> asyncio.subprocess.Process:
+        nonlocal tries
+        tries += 1
+        if tries > 2:
+            supervisor._stop.set()
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", spawn)
+    monkeypatch.setattr(workers_module, "_FIRST_DELAY_S", 0.01)
+    settings = ServerSettings(
+        listen=f"unix:{tmp_path}/{{worker}}.sock", admin="127.0.0.1:0", workers=2, drain_delay=0, drain_time=0
+    )
+    supervisor = workers_module.Supervisor("echo", settings)
+    assert await asyncio.wait_for(supervisor.run(), 20) == 0
+    assert tries > 2
+    assert (
+        "cannot be started: [Errno 11] Resource temporarily unavailable; tried again in 0.01 s" in caplog.text
+    )

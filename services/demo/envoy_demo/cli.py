@@ -18,6 +18,7 @@ from envoy_demo.outcome import Outcome, leaks, play
 from envoy_demo.processes import Processes, ProcessFailedError
 from envoy_demo.scenario import STEPS, TAP_PATH
 from envoy_demo.stack import Stack, start_stack
+from envoy_sidecar.transport.port import ListenError
 
 _EXIT_OK = 0
 _EXIT_FAILED = 1
@@ -56,7 +57,7 @@ def demo(
             if not once:
                 console.print(table.play_with_it(stack), soft_wrap=True)
                 _watch(processes)
-    except (ProcessFailedError, FileNotFoundError, OSError, HTTPException) as error:
+    except (ProcessFailedError, ListenError, OSError, HTTPException) as error:
         console.print(f"The demo failed: {error}", style="bold red", markup=False, soft_wrap=True)
         return _EXIT_FAILED
     except KeyboardInterrupt:

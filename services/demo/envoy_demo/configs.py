@@ -52,6 +52,8 @@ def on_ports(config: Config, endpoints: Mapping[str, Sequence[int]], listener_po
     resources = placed["static_resources"]
     for listener in resources["listeners"]:
         listener["address"]["socket_address"] = _loopback(listener_port)
+        # Else a second Envoy on the same port would quietly share its connections.
+        listener["enable_reuse_port"] = False
     names = {cluster["name"] for cluster in resources["clusters"]}
     if names != set(endpoints):
         raise ValueError(f"the configuration has the clusters {sorted(names)}, not {sorted(endpoints)}")

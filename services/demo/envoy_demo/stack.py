@@ -5,9 +5,12 @@ from pathlib import Path
 
 from envoy_demo import configs
 from envoy_demo.envoy import Envoy, start_envoy
+from envoy_demo.ports import LOOPBACK
 from envoy_demo.processes import Processes
 from envoy_demo.services import Service, start_authz, start_ratelimit, start_tap
 from envoy_demo.upstream import Upstream, start_upstream
+from envoy_sidecar.transport.address import Address
+from envoy_sidecar.transport.claim import claim
 
 TAP_SLOT = "envoy_tap_slot"
 # Nobody drains behind the demo's Envoy, which goes at the same time as the services.
@@ -31,8 +34,11 @@ def start_stack(processes: Processes, tap_path: str, listener_port: int = 0) -> 
     """Start everything and return once Envoy serves and the tap has reached it.
 
     Requests whose path starts with *tap_path* are captured. *listener_port* is Envoy's, 0 for a free one; all other
-    ports are free ones. Raises ProcessFailedError with the log of what did not come up.
+    ports are free ones. Raises ProcessFailedError with the log of what did not come up, and ListenError
+    when *listener_port* is taken.
     """
+    if listener_port:
+        claim(Address(LOOPBACK, listener_port), "--port")
     examples = configs.folder() / "examples"
     tap_data = processes.folder / "tap"
     upstream = start_upstream(processes)

@@ -1,25 +1,26 @@
 """The HTTP admin server: /livez, /readyz, /metrics, /config, and the routes that a service adds."""
 
 import asyncio
-import contextlib
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from envoy_sidecar.admin_http import Guard, server_of
 from envoy_sidecar.transport import unix_socket
 from envoy_sidecar.transport.address import Address
+from envoy_sidecar.transport.claim import listening
 from envoy_sidecar.transport.port import ListenError
 
 # A net below the services, which leave secrets out themselves: `redis://user:secret@host` shows no secret.
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^/@\s\"\\:]*):[^/@\s\"\\]*@")
+_SOCKET_MODE = 0o600
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -44,27 +45,36 @@ def admin_app(views: AdminViews, routes: Sequence[BaseRoute] = ()) -> Starlette:
     """Return the admin application; *routes* are the service's own."""
 
     def livez(_request: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        return _text("ok\n")
 
     def readyz(_request: Request) -> Response:
         readiness = views.readiness()
         lines = ["ready" if readiness.ready else "not ready", *readiness.details]
-        return PlainTextResponse("\n".join(lines) + "\n", 200 if readiness.ready else 503)
+        return _text("\n".join(lines) + "\n", 200 if readiness.ready else 503)
 
     def metrics(_request: Request) -> Response:
         return Response(views.metrics(), media_type=_PROMETHEUS)
 
     def config(_request: Request) -> Response:
         text = _PASSWORD_IN_URL.sub(r"\1:***@", json.dumps(views.config(), indent=2, default=str))
-        return Response(text + "\n", media_type="application/json")
+        return Response(_bytes(text + "\n"), media_type="application/json")
 
     own = [Route(f"/{view.__name__}", view) for view in (livez, readyz, metrics, config)]
 
     def index(_request: Request) -> Response:
         paths = [route.path for route in (*own, *routes) if isinstance(route, Route)]
-        return PlainTextResponse("\n".join(sorted(paths)) + "\n")
+        return _text("\n".join(sorted(paths)) + "\n")
 
     return Starlette(routes=[Route("/", index), *own, *routes])
+
+
+def _text(text: str, status: int = 200) -> Response:
+    return Response(_bytes(text), status, media_type="text/plain")
+
+
+def _bytes(text: str) -> bytes:
+    # A file name that is not UTF-8 holds lone surrogates.
+    return text.encode(errors="backslashreplace")
 
 
 class AdminServer:
@@ -72,16 +82,7 @@ class AdminServer:
 
     def __init__(self, address: Address, app: Starlette) -> None:
         self._address = address
-        self._server = _Server(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                limit_concurrency=200,
-            )
-        )
+        self._server = server_of(Guard(app, None if address.is_unix else address.host))
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> Address:
@@ -102,21 +103,11 @@ class AdminServer:
                 unix_socket.remove(self._address.path)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling, which the lifecycle has."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def _listener(address: Address) -> socket.socket:
-    if address.is_unix:
-        unix_socket.claim(address.path)
+    if not address.is_unix:
+        return listening(address, "--admin")
+    unix_socket.claim(address.path)
     try:
-        if not address.is_unix:
-            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-            return socket.create_server((address.host, address.port), family=family)
-        return unix_socket.listen(address.path)
+        return unix_socket.listen(address.path, _SOCKET_MODE)
     except OSError as error:
-        raise ListenError(f"admin {address}: cannot listen there: {error}") from None
+        raise ListenError(f"--admin {address}: {error.strerror or error}") from None

@@ -12,8 +12,10 @@ from starlette.routing import BaseRoute
 
 from envoy_sidecar import __version__
 from envoy_sidecar.admin import AdminServer, AdminViews, Readiness, admin_app
+from envoy_sidecar.background import in_background
+from envoy_sidecar.collector import held
 from envoy_sidecar.config.findings import InvalidConfigurationError
-from envoy_sidecar.config.watch import changes, fingerprint
+from envoy_sidecar.config.watch import changes, fingerprint, touched_since
 from envoy_sidecar.settings import ServerSettings
 from envoy_sidecar.sidecar import Sidecar
 from envoy_sidecar.telemetry.instrument import instrumented
@@ -22,12 +24,14 @@ from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.telemetry.tracing import tracing_by_environment
 from envoy_sidecar.transport.address import Address
 from envoy_sidecar.transport.choose import Choice, build, choose
+from envoy_sidecar.transport.claim import claim
 from envoy_sidecar.transport.health import HealthBoard
 from envoy_sidecar.transport.port import Transport
 
 LOG = logging.getLogger(__name__)
 
 _FLUSH_S = 3.0
+_RELOAD_MARGIN_S = 2.0
 
 
 class Process:
@@ -41,13 +45,18 @@ class Process:
         worker: int | None = None,
         admin: Address | None = None,
         routes: Sequence[BaseRoute] = (),
+        started_ns: int | None = None,
     ) -> None:
-        """Prepare to serve; *worker* is the number of this process among several, which then listens on *admin*."""
+        """Prepare to serve; *worker* is the number of this process among several, which then listens on *admin*.
+
+        *started_ns* is the Unix time from before the sidecar read its configuration: what changed since is read again.
+        """
         self._sidecar = sidecar
         self._settings = settings
         self._worker = worker
-        # Taken right after the sidecar has read its configuration, so that a change during the start is seen.
+        # A change after this fingerprint differs from it; one before it, while the sidecar read, is told by its time.
         self._known = fingerprint(sidecar.watched)
+        self._is_stale = started_ns is not None and touched_since(sidecar.watched, started_ns)
         self._choice: Choice = choose(settings.transport, sidecar.services, settings.tls)
         self._health = HealthBoard(service.name for service in sidecar.services)
         self._metrics = Metrics(f"envoy-{sidecar.name}")
@@ -55,12 +64,13 @@ class Process:
         self._calls = Tally("grpc.server.calls", "Unary calls answered", ("method", "code"))
         self._reloads = Tally("config.reloads", "Configuration loads by result", ("result",))
         self._broken: tuple[str, ...] = ()
+        self._unwatched = ""
         self._reload_lock = asyncio.Lock()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._interrupts = 0
         views = AdminViews(self._readiness, self._metrics.prometheus, self._config)
-        self._admin = AdminServer(admin or Address.parse(settings.admin), admin_app(views, routes))
+        self._admin = AdminServer(admin or settings.admin_address, admin_app(views, routes))
 
     async def run(self, on_ready: Callable[[Address, Address], None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then drain; a second SIGINT ends the drain at once.
@@ -71,6 +81,9 @@ class Process:
             closing.push_async_callback(self._shutdown_telemetry)
             self._export_metrics()
             self._handle_signals(closing)
+            if not self._shares_port:
+                # The transports find out as well, but in words of their libraries.
+                claim(self._settings.listen_address(self._worker or 0), "--listen")
             transport = self._transport()
             admin = await self._admin.start()
             closing.push_async_callback(self._admin.stop)
@@ -79,11 +92,12 @@ class Process:
             listen = await transport.start()
             closing.push_async_callback(transport.stop, 0.0)
             watching = asyncio.create_task(self._watch())
+            watching.add_done_callback(self._on_watch_end)
             closing.push_async_callback(self._stop_watching, watching)
             await self._health.set_serving(True)
             LOG.info(
-                "%s %s serves on %s, admin on http://%s; transport %s: %s",
-                *(self._sidecar.name, __version__, listen, admin, *self._choice),
+                "%s %s serves on %s, admin on %s; transport %s: %s",
+                *(self._sidecar.name, __version__, listen, admin.url, *self._choice),
             )
             if on_ready is not None:
                 on_ready(listen, admin)
@@ -101,7 +115,8 @@ class Process:
             if self._stop.is_set():
                 return
             try:
-                summary = await asyncio.to_thread(self._sidecar.reload)
+                with held():
+                    summary = await in_background(self._sidecar.reload, "reload")
             except InvalidConfigurationError as error:
                 for finding in error.findings:
                     LOG.error("%s", finding)
@@ -117,14 +132,25 @@ class Process:
     def _refuse(self, why: str, findings: tuple[str, ...]) -> None:
         self._broken = findings
         self._reloads.add(("error",))
-        LOG.error("reload (%s): %d findings; the old configuration serves on", why, len(findings))
+        LOG.error("reload (%s): refused, findings: %d; the old configuration serves on", why, len(findings))
 
     def _transport(self) -> Transport:
         settings = self._settings
         services = [instrumented(service, self._calls, self._tracing) for service in self._sidecar.services]
         address = settings.listen_address(self._worker or 0)
-        shared = self._worker is not None and settings.workers_share_port
-        return build(self._choice, address, services, self._health, tls=settings.tls, reuse_port=shared)
+        return build(
+            self._choice,
+            address,
+            services,
+            self._health,
+            tls=settings.tls,
+            reuse_port=self._shares_port,
+            socket_mode=settings.socket_permissions,
+        )
+
+    @property
+    def _shares_port(self) -> bool:
+        return self._worker is not None and self._settings.workers_share_port
 
     async def _drain(self, transport: Transport) -> None:
         settings = self._settings
@@ -147,15 +173,31 @@ class Process:
             await asyncio.wait((finishing,))
 
     async def _watch(self) -> None:
+        if self._is_stale:
+            await self.reload("changed during the start")
         if self._sidecar.watched:
             async for change in changes(self._sidecar.watched, known=self._known):
                 await self.reload(str(change))
 
+    def _on_watch_end(self, watching: asyncio.Task[None]) -> None:
+        if watching.cancelled() or self._stop.is_set() or not self._sidecar.watched:
+            return
+        error = watching.exception()
+        self._unwatched = f"changes of the configuration are no longer seen, restart it: {error!r}"
+        LOG.critical("%s", self._unwatched, exc_info=error)
+
     async def _stop_watching(self, watching: asyncio.Task[None]) -> None:
         self._stop.set()
-        async with self._reload_lock:  # a reload that runs ends before the sidecar is stopped
-            watching.cancel()
-        await asyncio.wait((watching,))
+        # A reload that runs ends before the sidecar is stopped, if it does end.
+        ending = asyncio.create_task(self._reload_lock.acquire())
+        hurried = asyncio.create_task(self._hurry.wait())
+        bound_s = self._settings.drain_time + _RELOAD_MARGIN_S
+        await asyncio.wait((ending, hurried), timeout=bound_s, return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
+            LOG.error("a reload has not ended; it is left behind")
+        for task in (ending, hurried, watching):
+            task.cancel()
+        await asyncio.wait((ending, hurried, watching))
 
     def _handle_signals(self, closing: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
@@ -173,6 +215,8 @@ class Process:
                 self._hurry.set()
             self.stop()
 
+        # Behind the handlers there is what the command line set: SIGHUP ignored, which must not end a drained process.
+        closing.callback(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
         handlers = {signal.SIGTERM: self.stop, signal.SIGINT: on_interrupt, signal.SIGHUP: on_hangup}
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
@@ -181,7 +225,9 @@ class Process:
     def _export_metrics(self) -> None:
         self._metrics.export([self._calls, self._reloads, *self._sidecar.tallies])
         self._metrics.gauge(
-            "config.broken", "1 while the newest configuration is refused", lambda: float(bool(self._broken))
+            "config.broken",
+            "1 while the newest configuration is refused",
+            lambda: float(bool(self._broken or self._unwatched)),
         )
         self._metrics.gauge(
             "health.serving", "1 while health says SERVING", lambda: float(self._health.serving)
@@ -194,6 +240,9 @@ class Process:
         if self._broken:
             details.append("the newest configuration is refused, the one before serves on:")
             details.extend(self._broken)
+        if self._unwatched:
+            details.append(self._unwatched)
+        details.extend(self._sidecar.concerns())
         return Readiness(self._health.serving, tuple(details))
 
     def _config(self) -> Mapping[str, object]:

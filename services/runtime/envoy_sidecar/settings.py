@@ -1,14 +1,17 @@
 """The options that every service has: one typed definition, read from flags and from environment variables."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter, Token, validators
 
 from envoy_sidecar.telemetry.logs import LogFormat, LogLevel
 from envoy_sidecar.transport.address import Address
 from envoy_sidecar.transport.choose import TransportName
+from envoy_sidecar.transport.port import DEFAULT_SOCKET_MODE
 from envoy_sidecar.transport.tls import TlsFiles
 
 WORKER_PLACEHOLDER = "{worker}"
@@ -31,6 +34,28 @@ def _is_admin_address(_type: Any, value: str) -> None:
 def _is_seconds(_type: Any, value: float) -> None:
     if not 0 <= value <= _MAX_SECONDS:
         raise ValueError(f"{value:g} is not a number of seconds from 0 to {_MAX_SECONDS}")
+
+
+def _is_mode(_type: Any, value: str) -> None:
+    if re.fullmatch("0?[0-7]{3}", value) is None:
+        raise ValueError(f"{value!r} is not a mode: three octal digits are needed, as in 660")
+
+
+def _paths(_type: Any, tokens: Sequence[Token]) -> tuple[Path, ...]:
+    # An unset variable on the command line must not quietly stand for nothing, nor for the working directory.
+    if not all(token.value for token in tokens):
+        raise ValueError("an empty path; write . for this folder")
+    return tuple(Path(token.value) for token in tokens)
+
+
+def _is_some(_type: Any, paths: tuple[Path, ...]) -> None:
+    if not paths:
+        raise ValueError("name at least one file or folder")
+
+
+def source_paths(what: str) -> Parameter:
+    """Return the parameter of an option that names configuration files and folders; *what* is its help."""
+    return Parameter(consume_multiple=True, negative=(), converter=_paths, validator=_is_some, help=what)
 
 
 ListenOption = Annotated[
@@ -71,6 +96,13 @@ class ServerSettings:
     tls_client_ca: Annotated[
         Path | None, Parameter(help="PEM CA that clients must prove to be signed by (mTLS).")
     ] = None
+    socket_mode: Annotated[
+        str,
+        Parameter(
+            validator=_is_mode,
+            help="Permissions of the Unix socket in --listen, in octal; who may write to it may call.",
+        ),
+    ] = f"{DEFAULT_SOCKET_MODE:04o}"
     drain_delay: Annotated[
         float,
         Parameter(
@@ -94,6 +126,8 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         """Refuse combinations that cannot be served; SettingsError names the options."""
+        if self.listen == self.admin and (self.admin_address.is_unix or self.admin_address.port):
+            raise SettingsError(f"--listen and --admin are both {self.listen}: give each its own address")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise SettingsError("--tls-cert and --tls-key go together")
         if self.tls_client_ca is not None and self.tls_cert is None:
@@ -115,6 +149,16 @@ class ServerSettings:
         if self.tls_cert is None or self.tls_key is None:
             return None
         return TlsFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
+
+    @property
+    def admin_address(self) -> Address:
+        """Where the admin server listens."""
+        return Address.parse(self.admin)
+
+    @property
+    def socket_permissions(self) -> int:
+        """`socket_mode` as a number."""
+        return int(self.socket_mode, 8)
 
     @property
     def workers_share_port(self) -> bool:

@@ -37,6 +37,9 @@ class Sidecar(Protocol):
     def describe(self) -> Mapping[str, object]:
         """Return the effective configuration for `/config`, as JSON values, without secrets."""
 
+    def concerns(self) -> Sequence[str]:
+        """Return what is not as it should be although it serves, a line each, for `/readyz`; without secrets."""
+
     async def start(self) -> None:
         """Start what runs beside the requests; called on the event loop before the transport serves."""
 

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -14,8 +13,8 @@ from pathlib import Path
 
 from envoy_sidecar.admin import AdminServer, AdminViews, admin_app
 from envoy_sidecar.settings import ServerSettings
-from envoy_sidecar.transport import unix_socket
 from envoy_sidecar.transport.address import Address
+from envoy_sidecar.transport.claim import claim
 from envoy_sidecar.transport.port import ListenError
 from envoy_sidecar.worker_views import WorkerViews
 
@@ -76,13 +75,19 @@ class Supervisor:
         """
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as closing:
-            folder = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="envoy-sidecar-workers-")))
+            try:
+                folder = Path(
+                    closing.enter_context(tempfile.TemporaryDirectory(prefix="envoy-sidecar-workers-"))
+                )
+            except OSError:
+                raise ListenError("--workers needs a writable temporary folder: set TMPDIR") from None
             lifeline, held = os.pipe()
             closing.callback(os.close, lifeline)
             closing.callback(os.close, held)
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop.set)
                 closing.callback(loop.remove_signal_handler, number)
+            closing.callback(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
             loop.add_signal_handler(signal.SIGHUP, self._reload_all, folder)
             closing.callback(loop.remove_signal_handler, signal.SIGHUP)
             self._claim_addresses()
@@ -93,7 +98,7 @@ class Supervisor:
         sockets = [_socket(folder, number) for number in range(count)]
         shown = WorkerViews(sockets, lambda: self._deaths)
         views = AdminViews(shown.readiness, shown.prometheus, shown.config)
-        server = AdminServer(Address.parse(self._settings.admin), admin_app(views))
+        server = AdminServer(self._settings.admin_address, admin_app(views))
         admin = await server.start()
         LOG.info("%s: %d workers, admin of all on http://%s", self._name, count, admin)
         keepers = [asyncio.create_task(self._keep(number, folder, lifeline)) for number in range(count)]
@@ -121,7 +126,12 @@ class Supervisor:
         first = True
         while not self._stop.is_set():
             started_s = time.monotonic()
-            code, pid = await self._run_once(number, folder, lifeline)
+            try:
+                code, pid = await self._run_once(number, folder, lifeline)
+            except OSError as error:  # no memory, no descriptor, no process left: it may come back
+                LOG.error("worker %d cannot be started: %s; tried again in %g s", number, error, delay_s)
+                delay_s = await self._back_off(delay_s)
+                continue
             if self._stop.is_set():
                 return
             if first and code == _EXIT_REFUSED:
@@ -140,9 +150,13 @@ class Supervisor:
                 code,
                 delay_s,
             )
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), delay_s)
-            delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+            delay_s = await self._back_off(delay_s)
+
+    async def _back_off(self, delay_s: float) -> float:
+        """Wait so long, or until the stop; return how long to wait the next time."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), delay_s)
+        return min(2 * delay_s, _LONGEST_DELAY_S)
 
     async def _run_once(self, number: int, folder: Path, lifeline: int) -> tuple[int, int]:
         admin = _socket(folder, number)
@@ -160,18 +174,8 @@ class Supervisor:
         return await process.wait(), process.pid
 
     def _claim_addresses(self) -> None:
-        """Fail here if somebody else listens: workers share a port, so they would share it with a stranger as well."""
         for address in {self._settings.listen_address(number) for number in range(self._settings.workers)}:
-            if address.is_unix:
-                unix_socket.claim(address.path)
-                continue
-            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-            try:
-                socket.create_server((address.host, address.port), family=family).close()
-            except OSError as error:
-                raise ListenError(
-                    f"{address}: cannot listen there, perhaps another server does: {error}"
-                ) from None
+            claim(address, "--listen")
 
     def _reload_all(self, folder: Path) -> None:
         for number, process in self._processes.items():

@@ -8,14 +8,21 @@ from pathlib import Path
 from envoy_sidecar.config.findings import Finding, Position, Severity
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+"""In any case: `deny.YAML` is a policy too."""
+
+MAX_FILE_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class FoundFiles:
-    """The files found, in a stable order; `findings` say what could not be looked at."""
+    """The files found, in a stable order; `findings` say what could not be looked at.
+
+    `touched_ns` is when the last of them, or of the folders on the way, was changed (Unix time by the file system).
+    """
 
     paths: list[Path] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    touched_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -33,9 +40,10 @@ def find_files(paths: Iterable[Path]) -> FoundFiles:
     ConfigMap keeps its versions in `..data`. Symlinks are followed; what is reached twice counts once. Never raises.
     """
     found = FoundFiles()
-    seen: set[tuple[int, int]] = set()
+    seen: dict[tuple[int, int], int] = {}
     for path in paths:
         found.paths.extend(_walk(path, seen, found.findings))
+    found.touched_ns = max(seen.values(), default=0)
     return found
 
 
@@ -45,7 +53,7 @@ def read_files(paths: Iterable[Path], what: str, *, without_any: Severity) -> So
     A path that comes to no file is a finding of severity *without_any*. Never raises.
     """
     result = SourceFiles()
-    seen: set[tuple[int, int]] = set()
+    seen: dict[tuple[int, int], int] = {}
     for path in paths:
         before = len(result.findings)
         files = list(_walk(path, seen, result.findings))
@@ -59,21 +67,24 @@ def read_files(paths: Iterable[Path], what: str, *, without_any: Severity) -> So
 
 
 def _walk(
-    path: Path, seen: set[tuple[int, int]], findings: list[Finding], *, named: bool = True
+    path: Path, seen: dict[tuple[int, int], int], findings: list[Finding], *, named: bool = True
 ) -> Iterator[Path]:
-    """Yield *path* if it is a file, *named* by the operator or else by its suffix; of a folder, the files below."""
+    """Yield *path* if it is a file, *named* by the operator or else by its suffix; of a folder, the files below.
+
+    *seen* gets when each file and folder was changed.
+    """
     try:
         status = path.stat()
         entries = sorted(path.iterdir()) if stat.S_ISDIR(status.st_mode) else []
     except OSError as error:
         findings.append(_unreadable(path, error))
         return
-    if not stat.S_ISDIR(status.st_mode) and not named and path.suffix not in SUFFIXES:
+    if not stat.S_ISDIR(status.st_mode) and not named and path.suffix.lower() not in SUFFIXES:
         return
     # A link to a folder above it would be walked for ever.
     if (status.st_dev, status.st_ino) in seen:
         return
-    seen.add((status.st_dev, status.st_ino))
+    seen[status.st_dev, status.st_ino] = status.st_ctime_ns
     if stat.S_ISREG(status.st_mode):
         yield path
     elif not stat.S_ISDIR(status.st_mode):
@@ -86,9 +97,14 @@ def _walk(
 
 def _read(file: Path, result: SourceFiles) -> None:
     try:
-        content = file.read_bytes()
+        size = file.stat().st_size
+        content = file.read_bytes() if size <= MAX_FILE_BYTES else b""
     except OSError as error:
         result.findings.append(_unreadable(file, error))
+        return
+    if size > MAX_FILE_BYTES:
+        message = f"is {size} bytes long, and at most {MAX_FILE_BYTES} are read"
+        result.findings.append(Finding(Position(str(file)), message, "split it into several files"))
         return
     try:
         result.texts[file] = content.decode("utf-8-sig")
@@ -99,4 +115,5 @@ def _read(file: Path, result: SourceFiles) -> None:
 
 
 def _unreadable(path: Path, error: OSError) -> Finding:
-    return Finding(Position(str(path)), f"can't be read: {error.strerror or error}")
+    hint = "give a file or a folder that exists" if isinstance(error, FileNotFoundError) else ""
+    return Finding(Position(str(path)), f"can't be read: {error.strerror or error}", hint)

@@ -1,5 +1,6 @@
 """Reading nodes strictly: each key is known, or said not to be supported yet, or unknown; nothing is passed over."""
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 
@@ -9,6 +10,7 @@ from envoy_sidecar.config.findings import Finding
 Problem = tuple[str, str]
 """What is wrong with a string, and what would be right."""
 
+_AMBIGUOUS = re.compile(r"[+-]?0[0-9_]+")
 _NONE: Mapping[str, str] = {}
 
 
@@ -37,7 +39,7 @@ class Reader:
         *later* are keys with a meaning that the service doesn't have yet, with what to do instead.
         """
         if node.mapping is None:
-            self.report(node, f"must be a mapping, is {node.kind}")
+            self.report(node, f"must be a mapping, is {node.kind}", "write it as `key: value`")
             return {}
         for key in node.mapping:
             if key not in known:
@@ -61,7 +63,7 @@ class Reader:
         if node is None:
             return ()
         if node.sequence is None:
-            self.report(node, f"must be a list, is {node.kind}")
+            self.report(node, f"must be a list, is {node.kind}", "write it as a list: [...]")
             return ()
         return node.sequence
 
@@ -108,6 +110,9 @@ class Reader:
         """Return a whole number from 0 to *most*."""
         number = node.scalar
         if isinstance(number, int) and not isinstance(number, bool):
+            if _AMBIGUOUS.fullmatch(node.written):
+                message = f"{node.written} is octal to some readers of YAML, and decimal to others"
+                self.report(node, message, f"write {node.written.lstrip('+0_') or 0}")
             if 0 <= number <= most:
                 return number
             self.report(node, f"{number} is out of range", f"write a whole number from 0 to {most}")

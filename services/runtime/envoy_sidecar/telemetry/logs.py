@@ -41,7 +41,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line, and its traceback, if it has one, indented below it."""
         pairs = "".join(f" {key}={value!r}" for key, value in _fields(record).items())
-        message = record.getMessage().translate(_CONTROLS)
+        message = record.getMessage().translate(_CONTROLS).encode(errors="backslashreplace").decode()
         line = f"{_time(record)} {record.levelname:<7} {record.name} {message}{pairs}"
         if not record.exc_info:
             return line

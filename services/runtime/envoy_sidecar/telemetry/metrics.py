@@ -41,7 +41,13 @@ class Metrics:
         self._meter = self._provider.get_meter(SCOPE)
 
     def export(self, tallies: Iterable[Tally]) -> None:
-        """Export each tally as a counter of its name."""
+        """Export each tally as a counter of its name, and as `metrics.overflow` what those past their cap counted."""
+        tallies = list(tallies)
+        self._meter.create_observable_counter(
+            "metrics.overflow",
+            [partial(_observe_overflow, tallies)],
+            description="What a counter with too many label values counted under `other`",
+        )
         for tally in tallies:
             self._meter.create_observable_counter(
                 tally.name, [partial(_observe, tally)], description=tally.description
@@ -90,6 +96,10 @@ def _otlp_reader() -> MetricReader:
     except ImportError:
         raise TelemetryError(MISSING_OTLP) from None
     return PeriodicExportingMetricReader(OTLPMetricExporter())
+
+
+def _observe_overflow(tallies: Iterable[Tally], _options: CallbackOptions) -> Iterable[Observation]:
+    return [Observation(tally.overflow, {"metric": tally.name}) for tally in tallies if tally.overflow]
 
 
 def _observe(tally: Tally, _options: CallbackOptions) -> Iterable[Observation]:

@@ -14,18 +14,28 @@ class Tally:
     """A counter with labels: `add(("allow", "ns/policy"))`.
 
     `name` is in OpenTelemetry's form (`authz.decisions`). At most *cap* label sets are kept; what comes after is
-    counted under `other` in every label, so that hostile or careless values cannot grow the export.
+    counted under `other`, so that hostile or careless values cannot grow the export. The first *keep* labels stay as
+    they are, so they must be of few values that no caller chooses: a refusal that is one too many is still counted as
+    a refusal. `overflow` is how much was counted so.
     """
 
-    __slots__ = ("cap", "counts", "description", "label_names", "name")
+    __slots__ = ("cap", "counts", "description", "keep", "label_names", "name", "overflow")
 
     def __init__(
-        self, name: str, description: str, label_names: Sequence[str] = (), *, cap: int = 1000
+        self,
+        name: str,
+        description: str,
+        label_names: Sequence[str] = (),
+        *,
+        cap: int = 1000,
+        keep: int = 0,
     ) -> None:
         self.name = name
         self.description = description
         self.label_names = tuple(label_names)
         self.cap = cap
+        self.keep = keep
+        self.overflow = 0
         self.counts: dict[tuple[str, ...], int] = {}
 
     def add(self, labels: tuple[str, ...] = (), amount: int = 1) -> None:
@@ -36,8 +46,9 @@ class Tally:
         elif len(counts) < self.cap:
             counts[labels] = amount
         else:
-            other = (OTHER,) * len(labels)
+            other = labels[: self.keep] + (OTHER,) * (len(labels) - self.keep)
             counts[other] = counts.get(other, 0) + amount
+            self.overflow += amount
 
     def value(self, labels: tuple[str, ...] = ()) -> int:
         """Return the count under *labels*; 0 if never counted."""

@@ -37,6 +37,11 @@ class Address:
         """Whether this is a Unix socket."""
         return bool(self.path)
 
+    @property
+    def url(self) -> str:
+        """What a person opens: `http://HOST:PORT`, or the socket's own form."""
+        return str(self) if self.is_unix else f"http://{self}"
+
     def __str__(self) -> str:
         if self.is_unix:
             return f"unix:{self.path}"

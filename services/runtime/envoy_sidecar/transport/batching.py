@@ -12,7 +12,7 @@ MAX_BATCH_CALLS = 256
 """How many calls a handler gets at once; what has arrived beyond it waits for the next batch."""
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""The largest request accepted, gRPC's own default; larger ones are answered RESOURCE_EXHAUSTED."""
+"""The largest request accepted, gRPC's own default; larger ones are answered `Service.too_large`, or RESOURCE_EXHAUSTED."""
 
 LOG = logging.getLogger(__name__)
 HANDLER_FAILED = Failure(grpc.StatusCode.INTERNAL, "the handler failed; the service's log says why")
@@ -33,6 +33,12 @@ def answer_batch(handler: UnaryHandler, calls: Sequence[Call]) -> Sequence[Answe
     kinds = sorted({type(answer).__name__ for answer in answers})
     LOG.error("a handler gave %d answers (%s) to a batch of %d calls", len(answers), kinds, len(calls))
     return [HANDLER_FAILED] * len(calls)
+
+
+def too_large(size: int) -> Failure:
+    """Return the answer to a request of *size* bytes, which is over MAX_MESSAGE_BYTES."""
+    message = f"a request of {size} bytes is over {MAX_MESSAGE_BYTES}"
+    return Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
 def traceparent_or_none(value: object) -> str | None:

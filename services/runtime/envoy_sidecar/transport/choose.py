@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from envoy_sidecar.transport.address import Address
 from envoy_sidecar.transport.grpcio import GrpcioTransport
 from envoy_sidecar.transport.health import HealthBoard
-from envoy_sidecar.transport.port import ListenError, Service, Transport
+from envoy_sidecar.transport.port import DEFAULT_SOCKET_MODE, ListenError, Service, Transport
 from envoy_sidecar.transport.tls import TlsFiles
 
 TransportName = Literal["auto", "native", "grpcio"]
@@ -52,10 +52,13 @@ def build(
     *,
     tls: TlsFiles | None = None,
     reuse_port: bool = False,
+    socket_mode: int = DEFAULT_SOCKET_MODE,
 ) -> Transport:
-    """Return the chosen transport, not yet started."""
+    """Return the chosen transport, not yet started; a Unix socket gets *socket_mode*."""
     if choice.name == "grpcio":
-        return GrpcioTransport(address, services, health, tls=tls, reuse_port=reuse_port)
+        return GrpcioTransport(
+            address, services, health, tls=tls, reuse_port=reuse_port, socket_mode=socket_mode
+        )
     from envoy_sidecar.transport.native import NativeTransport  # noqa: PLC0415 -- the wheel may be missing
 
-    return NativeTransport(address, services, health, reuse_port=reuse_port)
+    return NativeTransport(address, services, health, reuse_port=reuse_port, socket_mode=socket_mode)

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import ExitStack, aclosing, suppress
 from queue import SimpleQueue
 
 import grpc
@@ -21,10 +21,12 @@ from envoy_sidecar.transport.batching import (
     MAX_MESSAGE_BYTES,
     answer_batch,
     join,
+    too_large,
     traceparent_or_none,
 )
 from envoy_sidecar.transport.health import HealthBoard
 from envoy_sidecar.transport.port import (
+    DEFAULT_SOCKET_MODE,
     Answer,
     Call,
     Failure,
@@ -53,22 +55,26 @@ class GrpcioTransport:
         *,
         tls: TlsFiles | None = None,
         reuse_port: bool = False,
+        socket_mode: int = DEFAULT_SOCKET_MODE,
     ) -> None:
         self._address = address
         self._services = services
         self._health = health
         self._tls = tls
         self._reuse_port = reuse_port
+        self._socket_mode = socket_mode
         self._dispatcher = _Dispatcher()
         self._quiet = Quiet()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> Address:
         """Bind and serve; see `Transport.start`."""
+        # The library refuses what is over the limit by itself; a service with an answer of its own must be asked.
+        asks = any(service.too_large is not None for service in self._services)
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", int(self._reuse_port)),
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", -1 if asks else MAX_MESSAGE_BYTES),
                 # Envoy's connection_keepalive pings are welcome at any pace; the default answers them with GOAWAY.
                 ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
                 ("grpc.keepalive_permit_without_calls", 1),
@@ -101,10 +107,13 @@ class GrpcioTransport:
         if address.is_unix:
             unix_socket.claim(address.path)
         try:
-            if self._tls is None:
-                port = server.add_insecure_port(str(address))
-            else:
-                port = server.add_secure_port(str(address), CertificateReloader(self._tls).credentials())
+            with ExitStack() as binding:
+                if address.is_unix:
+                    binding.enter_context(unix_socket.created_with(address.path, self._socket_mode))
+                if self._tls is None:
+                    port = server.add_insecure_port(str(address))
+                else:
+                    port = server.add_secure_port(str(address), CertificateReloader(self._tls).credentials())
         except RuntimeError as error:
             raise ListenError(
                 f"{address}: cannot listen there, perhaps another server does: {error}"
@@ -112,12 +121,17 @@ class GrpcioTransport:
         return address if address.is_unix else Address(address.host, port)
 
     def _handlers(self, service: Service) -> grpc.GenericRpcHandler:
-        methods = {name: self._unary(handler) for name, handler in service.unary.items()}
+        methods = {name: self._unary(handler, service.too_large) for name, handler in service.unary.items()}
         methods |= {name: _stream(handler) for name, handler in service.streams.items()}
         return grpc.method_handlers_generic_handler(service.name, methods)
 
-    def _unary(self, handler: UnaryHandler) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def _unary(self, handler: UnaryHandler, refusal: bytes | None) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def call(request: bytes, context: _Context) -> bytes:
+            if len(request) > MAX_MESSAGE_BYTES:
+                if refusal is None:
+                    failure = too_large(len(request))
+                    await context.abort(failure.code, failure.message)
+                return refusal
             future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
             self._quiet.begin()
             try:
@@ -158,7 +172,11 @@ class _Dispatcher:
                     self._queue.put(None)
                     break
                 batch.append(following)
-            self._answer(batch)
+            try:
+                self._answer(batch)
+            except BaseException:  # without this thread every call would hang
+                LOG.exception("a batch of %d calls could not be answered", len(batch))
+                _settle([waiting[2] for waiting in batch], [HANDLER_FAILED] * len(batch))
 
     def _answer(self, batch: list[_Waiting]) -> None:
         # A call whose caller has gone or whose deadline has passed is not worth deciding.
@@ -169,10 +187,12 @@ class _Dispatcher:
         for group in by_handler.values():
             answers = answer_batch(group[0][0], [call for _, call, _ in group])
             futures = [future for _, _, future in group]
-            with suppress(
-                RuntimeError
-            ):  # the loop has closed: the server stopped without waiting for this handler
-                futures[0].get_loop().call_soon_threadsafe(_resolve, futures, answers)
+            _settle(futures, answers)
+
+
+def _settle(futures: Sequence[asyncio.Future[Answer]], answers: Sequence[Answer]) -> None:
+    with suppress(RuntimeError):  # the loop has closed: the server stopped without waiting for this handler
+        futures[0].get_loop().call_soon_threadsafe(_resolve, futures, answers)
 
 
 def _resolve(futures: Sequence[asyncio.Future[Answer]], answers: Sequence[Answer]) -> None:
@@ -186,7 +206,9 @@ def _stream(handler: StreamHandler) -> grpc.RpcMethodHandler[bytes, bytes]:
         metadata = {key.lower(): value for key, value in context.invocation_metadata() or ()}
         try:
             # Closed here and now: a cancelled stream's handler must not wait for the garbage collector to clean up.
-            async with aclosing(handler(requests, Peer(context.peer(), metadata))) as responses:
+            async with aclosing(
+                handler(_bounded(requests, context), Peer(context.peer(), metadata))
+            ) as responses:
                 async for response in responses:
                     yield response
         except Exception:
@@ -194,6 +216,14 @@ def _stream(handler: StreamHandler) -> grpc.RpcMethodHandler[bytes, bytes]:
             await context.abort(HANDLER_FAILED.code, HANDLER_FAILED.message)
 
     return grpc.stream_stream_rpc_method_handler(call)
+
+
+async def _bounded(requests: AsyncIterator[bytes], context: _Context) -> AsyncGenerator[bytes, None]:
+    async for request in requests:
+        if len(request) > MAX_MESSAGE_BYTES:
+            failure = too_large(len(request))
+            await context.abort(failure.code, failure.message)
+        yield request
 
 
 def _traceparent(context: _Context) -> str | None:

@@ -12,6 +12,9 @@ import grpc
 
 from envoy_sidecar.transport.address import Address
 
+DEFAULT_SOCKET_MODE = 0o660
+"""Of the Unix socket that Envoy calls: its owner and its group."""
+
 
 class Call(NamedTuple):
     """One unary request as it arrived.
@@ -62,12 +65,15 @@ class Service:
     """What one gRPC service offers.
 
     `name` is the full protobuf name (`envoy.service.auth.v3.Authorization`); `unary` and `streams` map method names
-    (`Check`) to their handlers.
+    (`Check`) to their handlers. `too_large` answers a unary request that is too large to be handled
+    (`batching.MAX_MESSAGE_BYTES`), for a service whose callers go on when they get an RPC error; None stands for
+    RESOURCE_EXHAUSTED.
     """
 
     name: str
     unary: Mapping[str, UnaryHandler] = field(default_factory=dict)
     streams: Mapping[str, StreamHandler] = field(default_factory=dict)
+    too_large: bytes | None = None
 
 
 class Transport(Protocol):

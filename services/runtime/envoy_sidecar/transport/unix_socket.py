@@ -2,7 +2,8 @@
 
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from envoy_sidecar.transport.port import ListenError
@@ -45,11 +46,24 @@ def claim(path: str) -> None:
         raise ListenError(f"unix:{path}: the socket left there cannot be removed: {error}") from None
 
 
-def listen(path: str) -> socket.socket:
-    """Return a socket that listens at *path*, which was claimed. Raises OSError."""
+@contextmanager
+def created_with(path: str, mode: int) -> Iterator[None]:
+    """Let the socket that is bound at *path* inside have *mode* from the first moment, whatever the umask is."""
+    before = os.umask(0o777 & ~mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
+    with suppress(FileNotFoundError):  # not bound after all, which the caller finds out
+        Path(path).chmod(mode)
+
+
+def listen(path: str, mode: int) -> socket.socket:
+    """Return a socket of *mode* that listens at *path*, which was claimed. Raises OSError."""
     listener = socket.socket(socket.AF_UNIX)
     try:
-        listener.bind(path)
+        with created_with(path, mode):
+            listener.bind(path)
         listener.listen()
     except OSError:
         listener.close()

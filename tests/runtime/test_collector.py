@@ -1,0 +1,72 @@
+"""What keeps the interpreter's own pauses away from the requests."""
+
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from envoy_sidecar import cli, collector, lifecycle
+from envoy_sidecar.config.findings import InvalidConfigurationError
+from tests.runtime.echo_service import EchoSettings, EchoSidecar
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    interval, hangup = sys.getswitchinterval(), signal.getsignal(signal.SIGHUP)
+    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+    yield
+    signal.signal(signal.SIGHUP, hangup)
+    logging.getLogger().handlers[:] = handlers
+    logging.getLogger().setLevel(level)
+    sys.setswitchinterval(interval)
+    gc.unfreeze()
+    gc.enable()
+
+
+def test_what_is_made_while_it_is_held_is_old_afterwards() -> None:
+    collector.settle()
+    with collector.held():
+        assert not gc.isenabled()
+        made = [[number] for number in range(5000)]
+        assert gc.get_count()[0] >= 5000
+    assert gc.isenabled()
+    assert gc.get_count()[0] < 5000
+    assert len(made) == 5000
+
+
+def test_it_collects_again_after_a_failure() -> None:
+    with pytest.raises(ValueError, match="a fault"), collector.held():
+        raise ValueError("a fault")
+    assert gc.isenabled()
+
+
+async def test_a_reload_runs_without_the_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "echo.yaml"
+    config.write_text("prefix: hello\n")
+    settings = EchoSettings(config=config)
+    sidecar = EchoSidecar(settings)
+    collecting: list[bool] = []
+
+    def reload() -> str:
+        collecting.append(gc.isenabled())
+        return "done"
+
+    monkeypatch.setattr(sidecar, "reload", reload)
+    await lifecycle.Process(sidecar, settings).reload("test")
+    assert collecting == [False]
+    assert gc.isenabled()
+
+
+def test_a_thread_hands_the_interpreter_over_before_envoy_gives_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def make() -> EchoSidecar:
+        raise InvalidConfigurationError([])
+
+    assert cli.serve("echo", EchoSettings(config=tmp_path), make) == 2
+    assert sys.getswitchinterval() == pytest.approx(0.0005)
+    assert "not started" in capsys.readouterr().err
