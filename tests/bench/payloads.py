@@ -24,15 +24,15 @@ _HEADERS = {
 }
 
 
-def check_request() -> bytes:
-    """Return a CheckRequest for GET /orders/42, with the headers of a browser and a token."""
+def check_request(token: str = "x" * 700) -> bytes:
+    """Return a CheckRequest for GET /orders/42, with the headers of a browser and *token*."""
     http = authz_pb2.AttributeContext.HttpRequest(
         id="1234567890", method="GET", path="/orders/42", host="shop.example", scheme="https",
-        protocol="HTTP/2", size=-1, headers=_HEADERS,
+        protocol="HTTP/2", size=-1, headers=_HEADERS | {"authorization": f"Bearer {token}"},
     )  # fmt: skip
     attributes = authz_pb2.AttributeContext(request=authz_pb2.AttributeContext.Request(http=http))
     attributes.source.principal = "spiffe://shop.example/ns/web/sa/frontend"
-    attributes.destination.principal = "spiffe://shop.example/ns/shop/sa/orders"
+    attributes.destination.principal = "spiffe://shop.example/ns/demo/sa/orders"
     return authz_pb2.CheckRequest(attributes=attributes).SerializeToString()
 
 

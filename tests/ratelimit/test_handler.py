@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envoy_ratelimit import wire
-from envoy_ratelimit.core.limiter import FailurePolicy
+from envoy_ratelimit.core.limiter import Answer as Decided
+from envoy_ratelimit.core.limiter import FailurePolicy, Plan
 from envoy_ratelimit.core.rule import Rate, Unit
 from envoy_ratelimit.core.rules import Descriptor, Domain, Limit, Rules, compile_rules
 from envoy_ratelimit.core.store import StoreError, Take
@@ -21,7 +22,7 @@ from envoy_sidecar.pb.ratelimit_pb2 import RateLimitRequest
 from envoy_sidecar.transport.port import Answer, Call, Failure
 
 OK, OVER_LIMIT = RateLimitResponseCode.OK, RateLimitResponseCode.OVER_LIMIT
-BY_POLICY = {FailurePolicy.ALLOW: OK, FailurePolicy.DENY: OVER_LIMIT}
+BY_POLICY = {FailurePolicy.ALLOW: OK, FailurePolicy.DENY: OVER_LIMIT, FailurePolicy.LOCAL: OK}
 
 
 def allowing(requests_per_day: int) -> Rules:
@@ -99,20 +100,27 @@ def test_the_same_request_is_charged_each_time(store: WatchedStore) -> None:
     assert codes(handler([call()] * 4)) == codes(handler([long] * 4)) == [OK, OK, OK, OVER_LIMIT]
 
 
-def test_decisions_are_counted_by_rule_and_outcome(store: WatchedStore) -> None:
+def test_an_observer_sees_each_decision_and_its_fault_is_no_rpc_error(store: WatchedStore) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def observe(plan: Plan, answer: Decided) -> None:
+        seen.append((plan.domain, answer[0]))
+        if answer[0]:
+            raise ZeroDivisionError
+
+    handler = RateLimitHandler(allowing(1), store, observe=observe)
+    answers = handler([call(), call(), call("other"), call(domain="made up")])
+    assert codes(answers) == [OK, OVER_LIMIT, OK, OK]
+    assert seen == [("d", False), ("d", True), ("d", False), ("", False)]
+    assert handler.errors.value() == 1
+
+
+def test_what_a_handler_counts_itself(store: WatchedStore) -> None:
     handler = RateLimitHandler(allowing(1), store)
-    handler([call(), call(), call("free"), call("other"), call(domain="made up"), Call(b"\xff")])
-    assert handler.decisions.counts == {
-        ("d", "user", "ok"): 1,
-        ("d", "user", "over_limit"): 1,
-        ("d", "free", "unlimited"): 1,
-    }
-    assert handler.unmatched.counts == {("d",): 1, ("(unknown)",): 1}
+    handler([call(), Call(b"\xff")])
     assert handler.invalid.value() == 1
     assert handler.store_failures.counts == handler.errors.counts == {}
     assert {tally.name for tally in handler.tallies} == {
-        "ratelimit.decisions",
-        "ratelimit.unmatched",
         "ratelimit.invalid_requests",
         "ratelimit.store_failures",
         "ratelimit.errors",
@@ -223,3 +231,14 @@ def test_a_fault_of_our_own_is_no_rpc_error(
     assert codes(handler([call(), call()])) == [BY_POLICY[policy]] * 2
     assert handler.errors.value() == 2
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("policy", FailurePolicy)
+def test_a_fault_of_the_failure_policy_is_no_rpc_error(
+    store: WatchedStore, monkeypatch: pytest.MonkeyPatch, policy: FailurePolicy
+) -> None:
+    handler = RateLimitHandler(allowing(5), store, on_store_failure=policy)
+    store.failure = StoreError("timeout", "too late")
+    monkeypatch.setattr("envoy_ratelimit.core.limiter.Limiter.fail", failing)
+    assert codes(handler([call(), call()])) == [BY_POLICY[policy]] * 2
+    assert handler.errors.value() == 2

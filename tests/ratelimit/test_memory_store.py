@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envoy_ratelimit.core.algorithms import Algorithm, Spec, make_spec
 from envoy_ratelimit.core.rule import Rate, Unit, bucket_of
 from envoy_ratelimit.core.store import Take
-from envoy_ratelimit.core.token_bucket import MICROSECONDS, BucketSpec
+from envoy_ratelimit.core.token_bucket import MICROSECONDS
 from envoy_ratelimit.stores.memory import MemoryStore
 
 PER_SECOND = bucket_of(Rate(10, Unit.SECOND))
@@ -23,14 +24,19 @@ class Clock:
         return self.now_us
 
 
-def wish(key: str, spec: BucketSpec = PER_SECOND, cost: int = 1) -> list[Take]:
+def wish(key: str, spec: Spec = PER_SECOND, cost: int = 1) -> list[Take]:
     return [(key, spec, cost, True)]
 
 
-def test_a_bucket_that_is_full_again_leaves() -> None:
+every_algorithm = pytest.mark.parametrize("algorithm", Algorithm)
+
+
+@every_algorithm
+def test_a_bucket_that_is_as_new_leaves(algorithm: Algorithm) -> None:
     clock = Clock()
     store = MemoryStore(clock=clock)
-    store.take([wish(str(number)) for number in range(1000)])
+    spec = make_spec(algorithm, 10, MICROSECONDS)
+    store.take([wish(str(number), spec) for number in range(1000)])
     assert len(store) == 1000
     for _ in range(10):
         clock.now_us += MICROSECONDS
@@ -38,10 +44,12 @@ def test_a_bucket_that_is_full_again_leaves() -> None:
     assert len(store) == 1
 
 
-def test_peeks_refusals_and_bans_leave_nothing_behind() -> None:
+@every_algorithm
+def test_peeks_refusals_and_bans_leave_nothing_behind(algorithm: Algorithm) -> None:
     store = MemoryStore(clock=Clock())
-    store.take([wish("peek", cost=0), wish("too much", cost=11), wish("ban", bucket_of(Rate(0, Unit.DAY)))])
-    store.take([wish("gift", cost=-1)])
+    spec, ban = make_spec(algorithm, 10, MICROSECONDS), make_spec(algorithm, 0, MICROSECONDS)
+    store.take([wish("peek", spec, 0), wish("too much", spec, 11), wish("ban", ban)])
+    store.take([wish("gift", spec, -1)])
     assert len(store) == 0
 
 
@@ -60,26 +68,33 @@ def test_a_flood_of_names_stays_below_the_cap_and_spares_the_empty_buckets() -> 
         max_size=80,
     ),
     max_buckets=st.integers(1, 8),
+    algorithm=st.sampled_from(Algorithm),
+    debt=st.booleans(),
 )
-def test_no_order_of_takes_breaks_the_cap(steps: list[tuple[int, int, int, bool]], max_buckets: int) -> None:
+def test_no_order_of_takes_breaks_the_cap(
+    steps: list[tuple[int, int, int, bool]], max_buckets: int, algorithm: Algorithm, debt: bool
+) -> None:
     clock = Clock()
+    per_second = make_spec(algorithm, 10, MICROSECONDS, debt=debt)
     store = MemoryStore(clock=clock, max_buckets=max_buckets)
     for name, cost, pause_us, slow in steps:
         clock.now_us += pause_us
         key = f"{name}{'slow' if slow else ''}"
-        store.take([wish(key, PER_HOUR if slow else PER_SECOND, cost)])
+        store.take([wish(key, PER_HOUR if slow else per_second, cost)])
         assert len(store) <= max_buckets
         assert sum(len(keys) for keys in store._slots.values()) == len(store)
         assert sorted(store._order) == sorted(store._slots)
 
 
-def test_a_bucket_takes_around_300_bytes() -> None:
+@every_algorithm
+def test_a_bucket_takes_around_300_bytes(algorithm: Algorithm) -> None:
+    spec = make_spec(algorithm, 10, MICROSECONDS)
     keys = [f"rl1|4:edge|5/MINUTE|?4:user|11:user-{number:06}" for number in range(20_000)]
     store = MemoryStore(clock=Clock())
     tracemalloc.start()
     try:
         for key in keys:
-            store.take([wish(key + "")])
+            store.take([wish(key + "", spec)])
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

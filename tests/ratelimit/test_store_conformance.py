@@ -1,4 +1,4 @@
-"""What every bucket store must do, held against each of them: in memory, and on a real Valkey."""
+"""What every bucket store must do, with every algorithm, held against each store: in memory, and on a real Valkey."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -7,16 +7,16 @@ import pytest
 import redis
 
 from envoy_demo.valkey import Valkey
+from envoy_ratelimit.core.algorithms import Algorithm, Spec, make_spec
 from envoy_ratelimit.core.rule import Rate, Unit, bucket_of
-from envoy_ratelimit.core.store import BucketStore, Take
-from envoy_ratelimit.core.token_bucket import MICROSECONDS, BucketSpec, Outcome
-from envoy_ratelimit.stores import open_store
+from envoy_ratelimit.core.store import ENFORCED, KEPT, QUOTA, BucketStore, Take
+from envoy_ratelimit.core.token_bucket import MICROSECONDS, Outcome
+from envoy_ratelimit.stores import DenialCache, open_store
 from envoy_ratelimit.stores.memory import MemoryStore
 
 HOUR_US = 3600 * MICROSECONDS
-SIX_HOURS = BucketSpec.of(6, 6 * HOUR_US)
-"""Six tokens, one an hour: nothing comes back while a test runs."""
-BAN = bucket_of(Rate(0, Unit.HOUR))
+WINDOW_US = 6 * HOUR_US
+"""Six tokens in six hours: nothing comes back while a test runs."""
 A_MINUTE_US = 60 * MICROSECONDS
 _NAMES = count()
 
@@ -24,54 +24,71 @@ _NAMES = count()
 class Bench:
     """A store, a clock that can be moved forward, and bucket names that no other test has."""
 
-    def __init__(self, store: BucketStore, advance: Callable[[int], None]) -> None:
+    def __init__(self, store: BucketStore, algorithm: Algorithm, advance: Callable[[int], None]) -> None:
         self.store = store
+        self.algorithm = algorithm
         self.advance = advance
         self.name = f"bucket-{next(_NAMES)}"
+        self.ban = make_spec(algorithm, 0, HOUR_US)
+        self.six = make_spec(algorithm, 6, WINDOW_US)
+        self.six_or_debt = make_spec(algorithm, 6, WINDOW_US, debt=True)
 
-    def wish(
-        self, cost: int = 1, name: str = "", spec: BucketSpec = SIX_HOURS, *, enforced: bool = True
-    ) -> Take:
-        return self.name + name, spec, cost, enforced
+    def wish(self, cost: int = 1, name: str = "", spec: Spec | None = None, mode: int = ENFORCED) -> Take:
+        return self.name + name, spec or self.six, cost, mode
 
     def ask(self, *takes: Take) -> Sequence[Outcome]:
         (outcomes,) = self.store.take([takes])
         return outcomes
 
-    def remaining(self, name: str = "") -> int:
-        return self.ask(self.wish(0, name))[0][1]
+    def remaining(self, name: str = "", spec: Spec | None = None) -> int:
+        return self.ask(self.wish(0, name, spec))[0][1]
 
 
-def on_valkey(valkey: Valkey) -> Iterator[Bench]:
+def on_valkey(valkey: Valkey, algorithm: Algorithm, denials_s: float) -> Iterator[Bench]:
     client: redis.Redis = redis.Redis(port=valkey.port, decode_responses=True)
-    store = open_store(valkey.url, timeout_s=10)
+    store = open_store(valkey.url, timeout_s=10, denials_s=denials_s)
 
     def advance(by_us: int) -> None:
         # The server's clock is its own, so instead all buckets are moved into the past.
         for key in client.scan_iter("bucket-*"):
-            whole, colon, fraction = str(client.get(key)).partition(":")
-            client.set(key, f"{int(whole) - by_us}{colon}{fraction}", keepttl=True)
+            whole, colon, rest = str(client.get(key)).partition(":")
+            client.set(key, f"{int(whole) - by_us}{colon}{rest}", keepttl=True)
+        if isinstance(store, DenialCache):
+            store.forget()
 
-    yield Bench(store, advance)
+    yield Bench(store, algorithm, advance)
     store.close()
     client.close()
 
 
-def in_memory() -> Bench:
-    now_us = [MICROSECONDS]
+def in_memory(algorithm: Algorithm) -> Bench:
+    now_us = [1000 * WINDOW_US + A_MINUTE_US]
 
     def advance(by_us: int) -> None:
         now_us[0] += by_us
 
-    return Bench(MemoryStore(clock=lambda: now_us[0]), advance)
+    return Bench(MemoryStore(clock=lambda: now_us[0]), algorithm, advance)
 
 
-@pytest.fixture(params=["memory", "valkey"])
-def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+@pytest.fixture(params=Algorithm, ids=str)
+def algorithm(request: pytest.FixtureRequest) -> Algorithm:
+    found: Algorithm = request.param
+    return found
+
+
+@pytest.fixture(params=["memory", "valkey", "valkey with denials"])
+def bench(request: pytest.FixtureRequest, algorithm: Algorithm) -> Iterator[Bench]:
     if request.param == "memory":
-        yield in_memory()
+        yield in_memory(algorithm)
     else:
-        yield from on_valkey(request.getfixturevalue("valkey"))
+        denials_s = 60 if "denials" in request.param else 0
+        yield from on_valkey(request.getfixturevalue("valkey"), algorithm, denials_s)
+
+
+token_buckets = pytest.mark.parametrize("algorithm", [Algorithm.TOKEN_BUCKET], indirect=True, ids=str)
+windows = pytest.mark.parametrize(
+    "algorithm", [Algorithm.FIXED_WINDOW, Algorithm.SLIDING_WINDOW], indirect=True, ids=str
+)
 
 
 def near(reset_us: int | None, expected_us: int) -> bool:
@@ -83,13 +100,14 @@ def test_a_new_bucket_is_full_and_admits_exactly_its_capacity(bench: Bench) -> N
     outcomes = [bench.ask(bench.wish())[0] for _ in range(7)]
     assert [allowed for allowed, _, _ in outcomes] == [True] * 6 + [False]
     assert [remaining for _, remaining, _ in outcomes] == [5, 4, 3, 2, 1, 0, 0]
+
+
+@token_buckets
+def test_a_token_bucket_fills_at_its_rate_up_to_its_capacity(bench: Bench) -> None:
+    outcomes = [bench.ask(bench.wish())[0] for _ in range(7)]
     assert near(outcomes[0][2], HOUR_US)
     assert near(outcomes[5][2], 6 * HOUR_US)
     assert near(outcomes[6][2], HOUR_US)
-
-
-def test_it_fills_at_its_rate_up_to_its_capacity(bench: Bench) -> None:
-    bench.ask(bench.wish(6))
     bench.advance(HOUR_US)
     assert [bench.ask(bench.wish())[0][0] for _ in range(2)] == [True, False]
     bench.advance(3 * HOUR_US)
@@ -98,12 +116,70 @@ def test_it_fills_at_its_rate_up_to_its_capacity(bench: Bench) -> None:
     assert bench.ask(bench.wish(6))[0][:2] == (True, 0)
 
 
-def test_a_cost_above_what_is_left_takes_nothing_and_names_its_wait(bench: Bench) -> None:
+@windows
+def test_a_window_is_as_new_after_its_end(bench: Bench) -> None:
+    bench.ask(bench.wish(6))
+    reset_us = bench.ask(bench.wish())[0][2]
+    assert reset_us is not None
+    assert 0 < reset_us <= 2 * WINDOW_US
+    bench.advance(WINDOW_US)
+    fixed = bench.algorithm is Algorithm.FIXED_WINDOW
+    assert bench.remaining() == 6 if fixed else bench.remaining() <= 6
+    bench.advance(WINDOW_US)
+    assert bench.ask(bench.wish(6))[0][:2] == (True, 0)
+
+
+@windows
+def test_what_stayed_of_a_window_is_still_there_before_its_end(bench: Bench) -> None:
+    bench.ask(bench.wish(6))
+    assert bench.ask(bench.wish(1), bench.wish(1, "other"))[0][:2] == (False, 0)
+    assert bench.remaining("other") == 6
+
+
+def test_a_cost_above_what_is_left_takes_nothing(bench: Bench) -> None:
     bench.ask(bench.wish(4))
     allowed, remaining, reset_us = bench.ask(bench.wish(5))[0]
     assert (allowed, remaining) == (False, 2)
-    assert near(reset_us, 3 * HOUR_US)
+    assert reset_us is not None
+    assert reset_us > 0
+    if bench.algorithm is Algorithm.TOKEN_BUCKET:
+        assert near(reset_us, 3 * HOUR_US)
     assert bench.ask(bench.wish(2))[0][:2] == (True, 0)
+
+
+def test_with_debt_a_refused_cost_is_charged_and_a_peek_says_so(bench: Bench) -> None:
+    debt = bench.six_or_debt
+    assert bench.ask(bench.wish(100, spec=debt, mode=KEPT))[0][:2] == (False, 0)
+    assert bench.ask(bench.wish(0, spec=debt, mode=KEPT))[0][:2] == (False, 0)
+    assert bench.ask(bench.wish(-97, spec=debt, mode=KEPT))[0][:2] == (True, 3)
+    assert bench.ask(bench.wish(0, spec=debt, mode=KEPT))[0][:2] == (True, 3)
+
+
+def test_a_charge_that_is_kept_stays_when_the_request_is_refused(bench: Bench) -> None:
+    bench.ask(bench.wish(6, "full"))
+    kept, _, other, debt = bench.ask(
+        bench.wish(2, "kept", mode=ENFORCED | KEPT),
+        bench.wish(1, "full"),
+        bench.wish(3, "other"),
+        bench.wish(9, "debt", bench.six_or_debt, ENFORCED | KEPT),
+    )
+    assert kept[:2] == (True, 4)
+    assert other[:2] == (True, 6)
+    assert debt[:2] == (False, 0)
+    assert [bench.remaining(name) for name in ("kept", "other")] == [4, 6]
+    assert bench.ask(bench.wish(-4, "debt", bench.six_or_debt))[0][:2] == (True, 1)
+
+
+def test_a_request_is_over_its_quotas_when_all_of_them_are(bench: Bench) -> None:
+    bench.ask(bench.wish(6, "a"))
+    first, second = bench.ask(bench.wish(1, "a", mode=QUOTA), bench.wish(6, "b", mode=QUOTA))
+    assert (first[0], second[:2]) == (False, (True, 0))
+    *quotas, other = bench.ask(
+        bench.wish(1, "a", mode=QUOTA), bench.wish(1, "b", mode=QUOTA), bench.wish(1, "c")
+    )
+    assert [quota[0] for quota in quotas] == [False, False]
+    assert other[:2] == (True, 6)
+    assert bench.ask(bench.wish(1, "a", mode=0), bench.wish(1, "c"))[1][:2] == (True, 5)
 
 
 @pytest.mark.parametrize("cost", [7, 2**32, 10**18])
@@ -113,7 +189,7 @@ def test_a_cost_above_the_capacity_never_passes(bench: Bench, cost: int) -> None
 
 
 def test_a_peek_changes_nothing(bench: Bench) -> None:
-    assert bench.ask(bench.wish(0)) == [(True, 6, 0)]
+    assert bench.ask(bench.wish(0))[0][:2] == (True, 6)
     bench.ask(bench.wish(5))
     assert [bench.remaining() for _ in range(3)] == [1, 1, 1]
 
@@ -129,27 +205,26 @@ def test_what_is_given_back_is_there_again_up_to_the_capacity(
 
 @pytest.mark.parametrize("cost", [-1, 0, 1])
 def test_a_ban_refuses_every_cost(bench: Bench, cost: int) -> None:
-    assert bench.ask(bench.wish(cost, spec=BAN)) == [(False, 0, None)]
+    assert bench.ask(bench.wish(cost, spec=bench.ban)) == [(False, 0, None)]
 
 
 def test_a_refused_request_is_charged_nowhere(bench: Bench) -> None:
     bench.ask(bench.wish(6, "full"))
     first, second, third = bench.ask(bench.wish(2, "before"), bench.wish(1, "full"), bench.wish(3, "after"))
-    assert first == (True, 6, 0)
+    assert first[:2] == third[:2] == (True, 6)
     assert second[:2] == (False, 0)
-    assert third == (True, 6, 0)
     assert [bench.remaining(name) for name in ("before", "full", "after")] == [6, 0, 6]
 
 
 def test_a_take_that_is_not_enforced_refuses_nobody(bench: Bench) -> None:
     bench.ask(bench.wish(6, "shadow"))
-    shadow, other = bench.ask(bench.wish(1, "shadow", enforced=False), bench.wish(1, "other"))
+    shadow, other = bench.ask(bench.wish(1, "shadow", mode=0), bench.wish(1, "other"))
     assert shadow[:2] == (False, 0)
     assert other[:2] == (True, 5)
 
 
 def test_a_take_that_is_not_enforced_is_charged_if_its_bucket_allows(bench: Bench) -> None:
-    assert bench.ask(bench.wish(2, enforced=False))[0][:2] == (True, 4)
+    assert bench.ask(bench.wish(2, mode=0))[0][:2] == (True, 4)
     assert bench.remaining() == 4
 
 
@@ -189,9 +264,15 @@ def test_a_bucket_may_have_any_name(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "rate", [Rate(2**32 - 1, Unit.YEAR), Rate(7, Unit.YEAR), Rate(2**32 - 1, Unit.SECOND)]
+    "rate",
+    [
+        Rate(2**32 - 1, Unit.YEAR),
+        Rate(2**32 - 1, Unit.YEAR, 100),
+        Rate(7, Unit.YEAR),
+        Rate(2**32 - 1, Unit.SECOND, 10_000),
+    ],
 )
 def test_the_largest_rates_are_exact(bench: Bench, rate: Rate) -> None:
-    spec = bucket_of(rate)
-    assert bench.ask(bench.wish(spec.capacity, spec=spec))[0][0]
-    assert bench.ask(bench.wish(-spec.capacity, spec=spec)) == [(True, spec.capacity, 0)]
+    spec = bucket_of(rate, bench.algorithm)
+    assert bench.ask(bench.wish(spec.capacity, spec=spec))[0][:2] in {(True, 0), (True, 1)}
+    assert bench.ask(bench.wish(-spec.capacity, spec=spec))[0][:2] == (True, spec.capacity)

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from envoy_ratelimit.core.token_bucket import MAX_SPAN_US, MICROSECONDS, BucketSpec, Outcome, outcome, take
+from envoy_ratelimit.core.token_bucket import (
+    MAX_DEBT_US,
+    MAX_SPAN_US,
+    MICROSECONDS,
+    BucketSpec,
+    Outcome,
+    outcome,
+    take,
+)
 
 HOUR_US = 3600 * MICROSECONDS
 
@@ -22,17 +30,19 @@ class ExactBucket:
     per_us: Fraction
     tokens: Fraction
     now_us: int
+    debt: bool
 
     def take(self, now_us: int, cost: int) -> Outcome:
         self.tokens = min(Fraction(self.capacity), self.tokens + (now_us - self.now_us) * self.per_us)
         self.now_us = now_us
-        allowed = cost <= self.tokens
-        if allowed:
+        allowed = cost <= self.tokens or cost < 0
+        if allowed or self.debt:
             self.tokens = min(Fraction(self.capacity), self.tokens - cost)
+        if allowed:
             reset_us: int | None = math.ceil((self.capacity - self.tokens) / self.per_us)
         else:
             reset_us = math.ceil((cost - self.tokens) / self.per_us) if cost <= self.capacity else None
-        return allowed, math.floor(self.tokens), reset_us
+        return allowed, max(math.floor(self.tokens), 0), reset_us
 
 
 class TokenBucketMachine(RuleBasedStateMachine):
@@ -43,13 +53,14 @@ class TokenBucketMachine(RuleBasedStateMachine):
         period_us=st.sampled_from([1, 7, MICROSECONDS, 60 * MICROSECONDS, HOUR_US]),
         capacity=st.none() | st.integers(1, 50),
         now_us=st.integers(1, 2**51),
+        debt=st.booleans(),
     )
-    def start(self, tokens: int, period_us: int, capacity: int | None, now_us: int) -> None:
-        self.spec = BucketSpec.of(tokens, period_us, capacity)
+    def start(self, tokens: int, period_us: int, capacity: int | None, now_us: int, debt: bool) -> None:
+        self.spec = BucketSpec.of(tokens, period_us, capacity, debt=debt)
         self.now_us = now_us
         self.tat = 0
         held = self.spec.capacity
-        self.model = ExactBucket(held, Fraction(tokens, period_us), Fraction(held), now_us)
+        self.model = ExactBucket(held, Fraction(tokens, period_us), Fraction(held), now_us, debt)
 
     @rule(cost=st.integers(-3, 60))
     def take(self, cost: int) -> None:
@@ -91,6 +102,22 @@ def test_a_refused_cost_passes_after_the_wait_it_was_told_and_not_a_microsecond_
         return
     assert take(spec, tat, now_us + wait_us, cost)[0]
     assert not take(spec, tat, now_us + wait_us - 1, cost)[0]
+
+
+def test_a_cost_that_is_known_only_afterwards_is_never_lost() -> None:
+    spec = BucketSpec.of(10, 10 * MICROSECONDS, debt=True)
+    allowed, tat = take(spec, 0, HOUR_US, 1000)
+    assert outcome(spec, tat, HOUR_US, 1000, allowed=allowed) == (False, 0, None)
+    peeked = take(spec, tat, HOUR_US + 989 * MICROSECONDS, 0)[0]
+    assert not peeked
+    assert take(spec, tat, HOUR_US + 990 * MICROSECONDS, 0)[0]
+    assert take(spec, tat, HOUR_US + 991 * MICROSECONDS, 1)[0]
+
+
+def test_a_debt_ends_at_a_hundred_years_beyond_the_longest_bucket() -> None:
+    spec = BucketSpec.of(1, MAX_SPAN_US, debt=True)
+    _, tat = take(spec, 0, HOUR_US, 2**32)
+    assert tat == HOUR_US + MAX_DEBT_US
 
 
 def test_a_rate_that_no_microsecond_divides_never_drifts() -> None:

@@ -25,11 +25,12 @@ from envoy_ratelimit.core.limiter import UNLIMITED_REMAINING, Hits, Status, Verd
 from envoy_ratelimit.core.rule import Rate, Rule, Unit
 from envoy_ratelimit.core.token_bucket import MAX_SPAN_US, MICROSECONDS
 from envoy_ratelimit.wire import MAX_HITS, Encoder, InvalidRequestError, read_request
+from envoy_sidecar.pb.ratelimit_pb2 import RawRateLimitDescriptor, RawRateLimitRequest
 
 UINT32 = st.integers(0, 2**32 - 1)
 TEXT = st.text(max_size=20)
-PASSES = {Verdict.OK, Verdict.SHADOWED, Verdict.UNLIMITED, Verdict.FAILED_OPEN}
-DECIDED = {Verdict.OK, Verdict.OVER_LIMIT, Verdict.SHADOWED}
+PASSES = {Verdict.OK, Verdict.SHADOWED, Verdict.UNLIMITED, Verdict.FAILED_OPEN, Verdict.REPLACED}
+DECIDED = {Verdict.OK, Verdict.OVER_LIMIT, Verdict.SHADOWED, Verdict.OVER_QUOTA}
 
 
 def entry(key: str = "k", value: str = "v") -> RateLimitDescriptorEntry:
@@ -115,7 +116,9 @@ VALID = request(RateLimitDescriptor(entries=[entry()]))
         (request(), "descriptors: at least one is needed"),
         (VALID[:-1], "this is not a RateLimitRequest"),
         (b"\xff" * 40, "this is not a RateLimitRequest"),
-        (b"\x0a\x02\xc3\x28", "not UTF-8"),
+        (b"\x0a\x02\xc3\x28", "descriptors: at least one is needed"),
+        (b"\x0a\x02\xc3\x28" + b"\x12\x00" * 1001, "descriptors: 1001 are more than 1000"),
+        (b"\x0a\x02\xc3\x28\x12\x05", "this is not a RateLimitRequest: it is cut short or malformed"),
         (b"GET / HTTP/1.1\r\n\r\n", "this is not a RateLimitRequest"),
         (
             request(RateLimitDescriptor(), RateLimitDescriptor(hits_addend=MAX_HITS + 1)),
@@ -129,6 +132,46 @@ VALID = request(RateLimitDescriptor(entries=[entry()]))
 def test_what_cannot_be_decided_is_refused_by_the_name_of_its_field(payload: bytes, message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         read_request(payload)
+
+
+def as_envoy_copies_headers(value: bytes, *, key: bytes = b"k", domain: bytes = b"d") -> bytes:
+    descriptor = RawRateLimitDescriptor(entries=[RawRateLimitDescriptor.Entry(key=key, value=value)])
+    descriptor.hits_addend.value = 3
+    descriptor.limit.requests_per_unit, descriptor.limit.unit = 5, Unit.DAY  # type: ignore[assignment]
+    plain = RawRateLimitDescriptor(entries=[RawRateLimitDescriptor.Entry(key=b"address", value=b"10.0.0.1")])
+    message = RawRateLimitRequest(domain=domain, descriptors=[descriptor, plain], hits_addend=7)
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (b"\xff", r"\xff"),
+        (b"a\xffb", r"a\xffb"),
+        (b"\xc3\x28", r"\xc3("),
+        (b"\xed\xa0\x80", r"\xed\xa0\x80"),
+        ("é".encode() + b"\xe9", r"é\xe9"),
+        (b"a\x00b\xff", "a\x00b\\xff"),
+    ],
+)
+def test_bytes_that_are_no_utf8_lift_no_limit(value: bytes, text: str) -> None:
+    assert read_request(as_envoy_copies_headers(value)) == (
+        "d",
+        [([("k", text)], 3, Rate(5, Unit.DAY)), ([("address", "10.0.0.1")], None, None)],
+        7,
+    )
+
+
+def test_keys_and_domains_that_are_no_utf8_are_read_too() -> None:
+    domain, descriptors, _ = read_request(as_envoy_copies_headers(b"v", key=b"k\xfe", domain=b"d\xfe"))
+    assert (domain, descriptors[0][0]) == (r"d\xfe", [(r"k\xfe", "v")])
+
+
+@given(value=st.binary(max_size=40))
+def test_any_bytes_of_a_header_are_a_value(value: bytes) -> None:
+    _, descriptors, _ = read_request(as_envoy_copies_headers(value))
+    assert descriptors[0][0] == [("k", value.decode("utf-8", "backslashreplace"))]
+    assert descriptors[1][0] == [("address", "10.0.0.1")]
 
 
 @given(payload=st.binary(max_size=80))
@@ -148,7 +191,7 @@ def test_damaged_requests_are_read_or_refused(cut: int, flip: int) -> None:
             read_request(payload)
 
 
-RATES = st.builds(Rate, UINT32, st.sampled_from(Unit))
+RATES = st.builds(Rate, UINT32, st.sampled_from(Unit), st.just(1))
 
 
 @st.composite

@@ -1,23 +1,24 @@
 """Answers batches of ShouldRateLimit: the handler that a transport runs."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import grpc
 
 from envoy_ratelimit import wire
+from envoy_ratelimit.core.fallback import LocalShare
 from envoy_ratelimit.core.limiter import Answer as Decided
-from envoy_ratelimit.core.limiter import FailurePolicy, Limiter, Plan, Verdict
+from envoy_ratelimit.core.limiter import FailurePolicy, Limiter, Plan
+from envoy_ratelimit.core.response import STATUSES_ALONE, ResponseOptions
 from envoy_ratelimit.core.rules import Rules
 from envoy_ratelimit.core.store import BucketStore, StoreError
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.transport.port import Answer, Call, Failure
 
 LOG = logging.getLogger(__name__)
-_CODES = tuple(verdict.name.lower() for verdict in Verdict)
-_UNKNOWN_DOMAIN = "(unknown)"
-"""Stands for every domain that is not configured: such names are the caller's, and must not become labels."""
+Observe = Callable[[Plan, Decided], None]
+"""Sees a request and what was decided of it, on the thread that decides."""
 
 
 class _Configuration(NamedTuple):
@@ -33,20 +34,27 @@ class RateLimitHandler:
 
     A batch sees exactly one configuration and makes at most one call of the store. It never raises and answers an RPC
     error only to a request that cannot be read (INVALID_ARGUMENT): when the store or our own code fails, requests get
-    *on_store_failure*.
+    their rules' policies, or *on_store_failure*; *local* decides for those with the policy LOCAL. *response* says what
+    answers have beside the statuses. *observe* is shown each decision, once it is written down as an answer.
     """
 
     def __init__(
-        self, rules: Rules, store: BucketStore, *, on_store_failure: FailurePolicy = FailurePolicy.ALLOW
+        self,
+        rules: Rules,
+        store: BucketStore,
+        *,
+        on_store_failure: FailurePolicy = FailurePolicy.ALLOW,
+        local: LocalShare | None = None,
+        response: ResponseOptions = STATUSES_ALONE,
+        observe: Observe | None = None,
     ) -> None:
         self._store = store
         self._policy = on_store_failure
+        self._local = local
+        self._response = response
+        self._observe = observe
         self._store_is_down = False
         self._fallback = wire.Encoder().encode((on_store_failure is FailurePolicy.DENY, []))
-        self.decisions = Tally(
-            "ratelimit.decisions", "Descriptors decided, by rule and outcome", ("domain", "rule", "code")
-        )
-        self.unmatched = Tally("ratelimit.unmatched", "Descriptors that no rule matched", ("domain",))
         self.invalid = Tally("ratelimit.invalid_requests", "Requests that could not be read")
         self.store_failures = Tally("ratelimit.store_failures", "Batches the store did not decide", ("kind",))
         self.errors = Tally(
@@ -57,7 +65,7 @@ class RateLimitHandler:
     @property
     def tallies(self) -> tuple[Tally, ...]:
         """All counters, for the metrics export."""
-        return (self.decisions, self.unmatched, self.invalid, self.store_failures, self.errors)
+        return self.invalid, self.store_failures, self.errors
 
     @property
     def rules(self) -> Rules:
@@ -83,16 +91,19 @@ class RateLimitHandler:
                 answers[place] = Failure(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             except Exception as error:  # noqa: BLE001 - see the class: a fault of ours is no RPC error
                 self._fault("a request could not be planned", error)
+        observe = self._observe
         for place, plan, answer in zip(places, plans, self._settled(limiter, plans), strict=True):
             try:
-                answers[place] = encoder.encode(answer)
-                self._count(plan, answer)
+                answers[place] = encoder.encode(answer, plan)
+                if observe is not None:
+                    observe(plan, answer)
             except Exception as error:  # noqa: BLE001
                 self._fault("an answer could not be written", error)
         return answers
 
     def _configured(self, rules: Rules) -> _Configuration:
-        return _Configuration(rules, Limiter(rules, self._store, on_failure=self._policy), wire.Encoder())
+        limiter = Limiter(rules, self._store, on_failure=self._policy, local=self._local)
+        return _Configuration(rules, limiter, wire.Encoder(self._response))
 
     def _settled(self, limiter: Limiter, plans: Sequence[Plan]) -> Sequence[Decided]:
         try:
@@ -111,16 +122,11 @@ class RateLimitHandler:
                 self._store_is_down = False
                 LOG.info("the bucket store is back")
             return settled
-        return limiter.fail(plans)
-
-    def _count(self, plan: Plan, answer: Decided) -> None:
-        count = self.decisions.add
-        for status in answer[1]:
-            if status is None:
-                self.unmatched.add((plan.domain or _UNKNOWN_DOMAIN,))
-            else:
-                rule = status[0]
-                count((rule.domain, rule.path, _CODES[status[1]]))
+        try:
+            return limiter.fail(plans)
+        except Exception as error:  # noqa: BLE001
+            self._fault("a batch could not be decided without the store", error, len(plans))
+            return [(self._policy is FailurePolicy.DENY, []) for _ in plans]
 
     def _fault(self, what: str, error: Exception, requests: int = 1) -> None:
         self.errors.add(amount=requests)

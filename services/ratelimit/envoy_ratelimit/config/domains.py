@@ -1,43 +1,46 @@
 """One YAML document to one domain, as the reference reads it (envoyproxy/ratelimit, README, "Configuration").
 
-What the reference or our own plan defines and this service does not do yet is refused: a limit that is counted in
-another way than it was written does not hold.
+Keys that the reference does not have are in `limits.py`, as is all of `rate_limit`.
 """
 
-from envoy_ratelimit.core.rule import Rate, Unit
-from envoy_ratelimit.core.rules import Descriptor, Domain, Limit
+from collections.abc import Iterator
+
+from envoy_ratelimit.config.limits import read_limit
+from envoy_ratelimit.config.texts import required_text, text
+from envoy_ratelimit.core.rules import Descriptor, Domain
 from envoy_sidecar.config.documents import Node
 from envoy_sidecar.config.findings import Position
 from envoy_sidecar.config.strict import Reader
 
-MAX_REQUESTS_PER_UNIT = 2**32 - 1
-"""The reference's and Envoy's own field is a uint32."""
-
 _DOMAIN = ("domain", "descriptors")
-_DESCRIPTOR = ("key", "value", "rate_limit", "shadow_mode", "descriptors")
-_DESCRIPTOR_LATER = {
-    "quota_mode": "remove it: the limit would refuse requests by itself, which it must not",
-    "detailed_metric": "remove it: metrics are by rule, without values of requests",
-    "value_to_metric": "remove it: metrics are by rule, without values of requests",
-    "share_threshold": "remove it: each value that fits the pattern would have a bucket of its own",
-    "metadata": "remove it: responses have no dynamic metadata",
-}
-_RATE_LIMIT = ("unit", "requests_per_unit", "unlimited", "name")
-_RATE_LIMIT_LATER = {
-    "replaces": "remove it: the limits that it names would hold as well",
-    "algorithm": "remove it: limits are token buckets",
-    "burst": "remove it: a bucket holds the requests of one unit",
-    "unit_multiplier": "remove it, and write the limit for a whole unit",
-    "on_store_failure": "remove it: --on-store-failure says it for all limits",
-}
-_UNITS = {unit.name.lower(): unit for unit in Unit}
+_WITH_LIMIT = ("shadow_mode", "quota_mode", "detailed_metric", "metadata")
+_DESCRIPTOR = (
+    "key",
+    "value",
+    "rate_limit",
+    *_WITH_LIMIT,
+    "value_to_metric",
+    "share_threshold",
+    "descriptors",
+)
 
 
-def read_domain(document: Node, reader: Reader) -> Domain:
-    """Return the domain of *document*; not to be used when the reader found an error."""
+def read_domain(document: Node, reader: Reader, *, whole: bool = True) -> Domain:
+    """Return the domain of *document*; not to be used when the reader found an error.
+
+    *whole* says that all of the domain is in this document, so that what `replaces` names must be in it.
+    """
     fields = reader.valued(document, reader.fields(document, _DOMAIN))
-    name = _required_text(document, fields, "domain", reader)
-    return Domain(name, _descriptors(fields.get("descriptors"), reader))
+    name = required_text(document, fields, "domain", reader)
+    domain = Domain(name, _descriptors(fields.get("descriptors"), reader))
+    if whole:
+        names = {descriptor.limit.name for descriptor in _all(domain.descriptors) if descriptor.limit}
+        for node in _replaced(fields.get("descriptors")):
+            if isinstance(node.scalar, str) and node.scalar and node.scalar not in names:
+                reader.warn(
+                    node, f"no limit of this domain is called {node.scalar!r}", "write the name of one"
+                )
+    return domain
 
 
 def _descriptors(node: Node | None, reader: Reader) -> tuple[Descriptor, ...]:
@@ -58,65 +61,53 @@ def _descriptors(node: Node | None, reader: Reader) -> tuple[Descriptor, ...]:
 
 
 def _descriptor(node: Node, reader: Reader) -> Descriptor:
-    fields = reader.valued(node, reader.fields(node, _DESCRIPTOR, _DESCRIPTOR_LATER))
-    value, limit, shadow = fields.get("value"), fields.get("rate_limit"), fields.get("shadow_mode")
-    if shadow is not None and "rate_limit" not in fields:
-        reader.warn(shadow, "does nothing without a rate_limit", "write it beside the rate_limit it is for")
+    fields = reader.valued(node, reader.fields(node, _DESCRIPTOR))
+    limit, metadata, share = fields.get("rate_limit"), fields.get("metadata"), fields.get("share_threshold")
+    for key in _WITH_LIMIT:
+        if key in fields and "rate_limit" not in fields:
+            reader.warn(
+                fields[key], "does nothing without a rate_limit", "write it beside the rate_limit it is for"
+            )
+    value = text(fields["value"], reader) if "value" in fields else ""
+    shares = reader.flag(share)
+    if share is not None and shares and "*" not in value:
+        reader.report(
+            share, "only the values of a pattern can share a limit", "write a value with `*`, or remove it"
+        )
+    if metadata is not None and metadata.mapping is None:
+        reader.report(metadata, f"must be a mapping, is {metadata.kind}", "write it as `key: value`")
+    shadow, quota = fields.get("shadow_mode"), fields.get("quota_mode")
+    in_shadow, in_quota = reader.flag(shadow), reader.flag(quota)
+    if quota is not None and in_shadow and in_quota:
+        reader.warn(quota, "does nothing in shadow_mode", "remove one of both")
+    plain = metadata.plain() if metadata is not None else None
     return Descriptor(
-        key=_required_text(node, fields, "key", reader),
-        value=_text(value, reader) if value is not None else "",
-        limit=_limit(limit, reader) if limit is not None else None,
-        shadow_mode=reader.flag(shadow),
+        key=required_text(node, fields, "key", reader),
+        value=value,
+        limit=read_limit(limit, reader) if limit is not None else None,
+        shadow_mode=in_shadow,
         descriptors=_descriptors(fields.get("descriptors"), reader),
+        quota_mode=in_quota,
+        detailed_metric=reader.flag(fields.get("detailed_metric")),
+        value_to_metric=reader.flag(fields.get("value_to_metric")),
+        share_threshold=shares,
+        metadata=plain if isinstance(plain, dict) else None,
     )
 
 
-def _limit(node: Node, reader: Reader) -> Limit:
-    fields = reader.valued(node, reader.fields(node, _RATE_LIMIT, _RATE_LIMIT_LATER))
-    unit, requests = fields.get("unit"), fields.get("requests_per_unit")
-    name = _text(fields["name"], reader) if "name" in fields else ""
-    if reader.flag(fields.get("unlimited")):
-        if unit is not None:
-            reader.report(unit, "an unlimited rate_limit has no unit", "remove `unit`, or `unlimited`")
-        if requests is not None:
-            reader.warn(requests, "does nothing beside `unlimited`", "remove one of both")
-        return Limit(None, name)
-    if unit is None and node.mapping is not None and "unit" not in node.mapping:
-        reader.report(node, "unit is missing", f"write one of {', '.join(_UNITS)}")
-    if requests is None and node.mapping is not None and "requests_per_unit" not in node.mapping:
-        reader.report(node, "requests_per_unit is missing", "write 0 to refuse every request")
-    rate = Rate(
-        reader.whole(requests, MAX_REQUESTS_PER_UNIT) if requests is not None else 0,
-        _unit(unit, reader) if unit is not None else Unit.SECOND,
-    )
-    return Limit(rate, name)
+def _all(descriptors: tuple[Descriptor, ...]) -> Iterator[Descriptor]:
+    for descriptor in descriptors:
+        yield descriptor
+        yield from _all(descriptor.descriptors)
 
 
-def _unit(node: Node, reader: Reader) -> Unit:
-    text = _text(node, reader)
-    unit = _UNITS.get(text.lower())
-    if unit is None and isinstance(node.scalar, str):
-        reader.report(node, f"unknown unit {text!r}", f"write one of {', '.join(_UNITS)}")
-    return unit or Unit.SECOND
-
-
-def _required_text(node: Node, fields: dict[str, Node], key: str, reader: Reader) -> str:
-    field = fields.get(key)
-    if field is None:
-        if node.mapping is not None and key not in node.mapping:
-            reader.report(node, f"{key} is missing", f"write `{key}: …`")
-        return ""
-    text = _text(field, reader)
-    if field.scalar == "":
-        reader.report(field, f"{key} must not be empty")
-    return text
-
-
-def _text(node: Node, reader: Reader) -> str:
-    """Return a text; whole numbers and booleans may stand without quotes, as the reference has it.
-
-    They are taken only as they are spelled: 0x10 is not the text "16".
-    """
-    if isinstance(node.scalar, int) and node.written == str(node.scalar).lower():
-        return node.written
-    return reader.text(node)
+def _replaced(descriptors: Node | None) -> Iterator[Node]:
+    """Yield each name that a `replaces` below has."""
+    for descriptor in (descriptors.sequence or ()) if descriptors is not None else ():
+        limit = descriptor.get("rate_limit")
+        replaces = limit.get("replaces") if limit is not None else None
+        for item in (replaces.sequence or ()) if replaces is not None else ():
+            name = item.get("name")
+            if name is not None:
+                yield name
+        yield from _replaced(descriptor.get("descriptors"))

@@ -1,15 +1,19 @@
 """Decides requests: look up the rules, ask the store once for the whole batch, conclude."""
 
 from collections.abc import Iterable, Sequence
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+from envoy_ratelimit.core.algorithms import Algorithm
+from envoy_ratelimit.core.fallback import LocalShare
 from envoy_ratelimit.core.matching import match
-from envoy_ratelimit.core.rule import Entries, Rate, Rule, shortened
+from envoy_ratelimit.core.rule import Charge, Entries, FailurePolicy, Rate, Rule, shortened
 from envoy_ratelimit.core.rules import Rules, key_prefix, measured
-from envoy_ratelimit.core.store import BucketStore, StoreError, Take
+from envoy_ratelimit.core.store import ENFORCED, QUOTA, BucketStore, StoreError, Take
 from envoy_ratelimit.core.token_bucket import Outcome
+
+__all__ = ["Answer", "FailurePolicy", "Hits", "Limiter", "Plan", "Request", "Status", "Verdict"]
 
 Hits = tuple[Entries, int | None, Rate | None]
 """One descriptor of a request: (entries, its own cost or None for the request's, a limit that overrides the rules').
@@ -29,16 +33,13 @@ class Verdict(IntEnum):
     OVER_LIMIT = 1
     SHADOWED = 2
     """Over its limit, but in shadow mode: the request passes."""
-    UNLIMITED = 3
-    FAILED_OPEN = 4
-    FAILED_CLOSED = 5
-
-
-class FailurePolicy(StrEnum):
-    """What a request gets that the store could not decide."""
-
-    ALLOW = "allow"
-    DENY = "deny"
+    OVER_QUOTA = 3
+    """Over its limit, but in quota mode, and another quota of the request is not: the request passes."""
+    UNLIMITED = 4
+    FAILED_OPEN = 5
+    FAILED_CLOSED = 6
+    REPLACED = 7
+    """Not looked at: another limit that matches the request replaces it."""
 
 
 Status = tuple[Rule, Verdict, int, int | None]
@@ -48,28 +49,46 @@ Answer = tuple[bool, list[Status | None]]
 
 
 class Plan(NamedTuple):
-    """What a request comes to under one configuration: a rule for each descriptor, and what to take for them."""
+    """What a request comes to under one configuration: a rule for each descriptor, and what to take for them.
+
+    There is a take for each rule with a bucket, in their order.
+    """
 
     domain: str
     """The domain if it is configured, else empty."""
     rules: Sequence[Rule | None]
     takes: Sequence[Take]
+    descriptors: Sequence[Hits] = ()
+    hits: int = 0
 
 
 _OK, _OVER, _SHADOWED, _UNLIMITED = Verdict.OK, Verdict.OVER_LIMIT, Verdict.SHADOWED, Verdict.UNLIMITED
+_FAILED = {FailurePolicy.ALLOW: Verdict.FAILED_OPEN, FailurePolicy.DENY: Verdict.FAILED_CLOSED}
 
 
 class Limiter:
-    """Decides under one configuration, on one store; every limit that it cannot decide gets *on_failure*."""
+    """Decides under one configuration, on one store.
 
-    __slots__ = ("_domains", "_failed", "_store")
+    A limit that it cannot decide gets its rule's failure policy, or *on_failure* if the rule has none. *local* is what
+    decides for those with the policy LOCAL; without it they pass.
+    """
+
+    __slots__ = ("_defaults", "_domains", "_local", "_on_failure", "_replacing", "_store")
 
     def __init__(
-        self, rules: Rules, store: BucketStore, *, on_failure: FailurePolicy = FailurePolicy.ALLOW
+        self,
+        rules: Rules,
+        store: BucketStore,
+        *,
+        on_failure: FailurePolicy = FailurePolicy.ALLOW,
+        local: LocalShare | None = None,
     ) -> None:
         self._domains = rules.domains
+        self._defaults = rules.defaults
+        self._replacing = rules.replacing
         self._store = store
-        self._failed = Verdict.FAILED_OPEN if on_failure is FailurePolicy.ALLOW else Verdict.FAILED_CLOSED
+        self._on_failure = on_failure
+        self._local = local
 
     def decide(self, requests: Iterable[Request]) -> list[Answer]:
         """Decide a batch, with at most one call of the store, and without it when it fails."""
@@ -83,11 +102,11 @@ class Limiter:
         """Look up what a request is to take; without side effects."""
         root = self._domains.get(domain)
         if root is None:
-            return Plan("", (None,) * len(descriptors), ())
+            return Plan("", (None,) * len(descriptors), (), descriptors, hits)
         rules: list[Rule | None] = []
         takes: list[Take] = []
         for entries, own_hits, override in descriptors:
-            rule = match(root, entries) if override is None else _override(domain, override)
+            rule = match(root, entries) if override is None else self._override(domain, override)
             rules.append(rule)
             if rule is None:
                 continue
@@ -97,14 +116,15 @@ class Limiter:
             cost = own_hits if own_hits is not None else hits or 1
             take = rule.single_take
             if override is not None:
-                takes.append((_override_key(rule, entries), bucket, cost, True))
+                takes.append((_override_key(rule, entries), bucket, cost, rule.mode))
             elif take is None:
-                takes.append((rule.bucket_key(entries), bucket, cost, not rule.shadow_mode))
+                takes.append((rule.bucket_key(entries), bucket, cost, rule.mode))
             elif cost == 1:
                 takes.append(take)
             else:
                 takes.append((take[0], bucket, cost, take[3]))
-        return Plan(domain, rules, takes)
+        plan = Plan(domain, rules, takes, descriptors, hits)
+        return _without_replaced(plan) if self._replacing and domain in self._replacing else plan
 
     def settle(self, plans: Sequence[Plan]) -> list[Answer]:
         """Decide what was planned, with at most one call of the store. Raises StoreError; then `fail` is the answer."""
@@ -113,42 +133,128 @@ class Limiter:
         return [_conclude(plan, next(each) if plan.takes else ()) for plan in plans]
 
     def fail(self, plans: Sequence[Plan]) -> list[Answer]:
-        """Answer without the store: what the failure policy says, except for bans and what has no limit."""
-        return [_conclude(plan, (), self._failed) for plan in plans]
+        """Answer without the store: what the failure policies say, except for bans and what has no limit."""
+        return [self._fail(plan) for plan in plans]
+
+    def _fail(self, plan: Plan) -> Answer:
+        over = False
+        statuses: list[Status | None] = []
+        places: list[int] = []
+        local: list[Take] = []
+        takes = iter(plan.takes)
+        for place, rule in enumerate(plan.rules):
+            if rule is None or rule.bucket is None:
+                statuses.append(_without_bucket(rule))
+                continue
+            take = next(takes)
+            policy = rule.on_failure or self._on_failure
+            if rule.bucket.capacity == 0:
+                over = over or bool(rule.mode & ENFORCED)
+                statuses.append((rule, _OVER if rule.mode & ENFORCED else Verdict.FAILED_OPEN, 0, None))
+            elif policy is FailurePolicy.LOCAL and self._local is not None:
+                places.append(place)
+                local.append(self._local.part_of(rule, take))
+                statuses.append(None)
+            else:
+                closed = policy is FailurePolicy.DENY and rule.mode & ENFORCED
+                over = over or bool(closed)
+                verdict = Verdict.FAILED_CLOSED if closed else Verdict.FAILED_OPEN
+                statuses.append((rule, verdict, 0, None))
+        if local and self._local is not None:
+            rules = [plan.rules[place] for place in places]
+            refused, decided = _conclude(
+                Plan(plan.domain, rules, local), self._local.take(local, refused=over)
+            )
+            over = over or refused
+            for place, status in zip(places, decided, strict=True):
+                statuses[place] = status
+        return over, statuses
+
+    def _override(self, domain: str, rate: Rate) -> Rule:
+        defaults = self._defaults
+        return _override(domain, rate, defaults.algorithm, defaults.charge_of(), defaults.shadow_mode)
 
 
-def _conclude(plan: Plan, outcomes: Sequence[Outcome], failed: Verdict | None = None) -> Answer:
+def _conclude(plan: Plan, outcomes: Sequence[Outcome]) -> Answer:
     over = False
+    over_quota = False
     statuses: list[Status | None] = []
     each = iter(outcomes)
     for rule in plan.rules:
         if rule is None:
             statuses.append(None)
             continue
-        bucket = rule.bucket
-        if bucket is None:
-            statuses.append((rule, _UNLIMITED, UNLIMITED_REMAINING, 0))
-        elif failed is None:
-            allowed, remaining, reset_us = next(each)
-            if allowed:
-                statuses.append((rule, _OK, remaining, reset_us))
-            elif rule.shadow_mode:
-                statuses.append((rule, _SHADOWED, remaining, reset_us))
-            else:
-                over = True
-                statuses.append((rule, _OVER, remaining, reset_us))
-        elif rule.shadow_mode:
-            statuses.append((rule, Verdict.FAILED_OPEN, 0, None))
+        if rule.bucket is None:
+            statuses.append(_without_bucket(rule))
+            continue
+        allowed, remaining, reset_us = next(each)
+        if allowed:
+            statuses.append((rule, _OK, remaining, reset_us))
+        elif rule.mode & ENFORCED:
+            over = True
+            statuses.append((rule, _OVER, remaining, reset_us))
+        elif rule.mode & QUOTA:
+            over_quota = True
+            statuses.append((rule, Verdict.OVER_QUOTA, remaining, reset_us))
         else:
-            verdict = _OVER if bucket.capacity == 0 else failed
-            over = over or verdict is not Verdict.FAILED_OPEN
-            statuses.append((rule, verdict, 0, None))
+            statuses.append((rule, _SHADOWED, remaining, reset_us))
+    if over_quota and all(
+        status is None or not status[0].mode & QUOTA or status[1] is not _OK for status in statuses
+    ):
+        over = True
+        statuses = [
+            (status[0], _OVER, *status[2:]) if status and status[1] is Verdict.OVER_QUOTA else status
+            for status in statuses
+        ]
     return over, statuses
 
 
+def _without_bucket(rule: Rule | None) -> Status | None:
+    if rule is None:
+        return None
+    return (rule, Verdict.REPLACED, 0, None) if rule.dropped else (rule, _UNLIMITED, UNLIMITED_REMAINING, 0)
+
+
+def _without_replaced(plan: Plan) -> Plan:
+    """Drop the limits that another limit of the request replaces, as if they had not matched."""
+    names: set[str] = set()
+    for rule in plan.rules:
+        if rule is not None:
+            names |= rule.replaces
+    if not names:
+        return plan
+    rules: list[Rule | None] = []
+    takes: list[Take] = []
+    each = iter(plan.takes)
+    for rule in plan.rules:
+        if rule is None or rule.bucket is None:
+            rules.append(rule)
+            continue
+        take = next(each)
+        if rule.name in names:
+            rules.append(_dropped(rule))
+        else:
+            rules.append(rule)
+            takes.append(take)
+    return plan._replace(rules=rules, takes=takes)
+
+
+@lru_cache(maxsize=4096)
+def _dropped(rule: Rule) -> Rule:
+    return rule.as_dropped()
+
+
 @lru_cache(maxsize=1024)
-def _override(domain: str, rate: Rate) -> Rule:
-    return Rule(domain, OVERRIDE, rate, key_prefix=key_prefix(domain, rate, "!"))
+def _override(domain: str, rate: Rate, algorithm: Algorithm, charge: Charge, shadow_mode: bool) -> Rule:
+    return Rule(
+        domain,
+        OVERRIDE,
+        rate,
+        shadow_mode=shadow_mode,
+        key_prefix=key_prefix(domain, rate, "!", algorithm),
+        algorithm=algorithm,
+        charge=charge,
+    )
 
 
 def _override_key(rule: Rule, entries: Entries) -> str:

@@ -3,13 +3,20 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from envoy_ratelimit.core.token_bucket import BucketSpec, Outcome
+from envoy_ratelimit.core.algorithms import Spec
+from envoy_ratelimit.core.token_bucket import Outcome
 
-Take = tuple[str, BucketSpec, int, bool]
-"""One descriptor's wish: (bucket key, bucket, cost, enforced).
+ENFORCED, QUOTA, KEPT = 1, 2, 4
+"""What a take's mode is made of.
 
-The cost is in tokens: 0 peeks, a negative one gives back. A take that is not enforced (shadow mode) is charged if its
-own bucket allows, but its refusal does not refuse the request.
+ENFORCED: if it is refused, so is its request. QUOTA: if all such takes of a request are refused, so is the request.
+Neither: its refusal refuses nobody (shadow mode). KEPT: what it charged stays charged when its request is refused.
+"""
+
+Take = tuple[str, Spec, int, int]
+"""One descriptor's wish: (bucket key, bucket, cost, mode).
+
+The cost is in tokens: 0 peeks, a negative one gives back. Takes of one bucket have one spec and one mode.
 """
 
 
@@ -22,13 +29,14 @@ class StoreError(Exception):
 
 
 class BucketStore(Protocol):
-    """Holds buckets by key, creating a full one for a key it does not know, and forgetting those that are full again."""
+    """Holds buckets by key, creating a new one for a key it does not know, and forgetting those that are as new."""
 
     def take(self, batch: Sequence[Sequence[Take]]) -> Sequence[Sequence[Outcome]]:
         """Decide a batch of requests in order; return an outcome for each take of each request.
 
-        Within a request all or nothing: if an enforced take is refused, nothing of that request is charged, and the
-        outcomes speak of the buckets as they stay. Takes of one request on one bucket see each other's charges.
+        Within a request all or nothing: if it is refused (see the modes), only its KEPT takes are charged, and the
+        outcomes speak of the buckets as they stay. A bucket with debt is charged by what it refuses itself, too, if
+        its take is KEPT. Takes of one request on one bucket see each other's charges.
         Raises StoreError if the store cannot decide (then some of the batch may have been charged).
         """
 

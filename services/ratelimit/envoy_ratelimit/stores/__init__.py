@@ -1,43 +1,56 @@
 """Where buckets live, behind one port: in this process, or in Redis for several processes to share."""
 
-from urllib.parse import urlsplit
-
 from envoy_ratelimit.core.store import BucketStore
+from envoy_ratelimit.stores.address import StoreAddress, masked_url, parse_address
+from envoy_ratelimit.stores.denials import DenialCache, RemoteStore
 from envoy_ratelimit.stores.memory import MemoryStore
+from envoy_ratelimit.stores.names import Spread
+
+__all__ = ["DEFAULT_DENIALS_S", "DEFAULT_TIMEOUT_S", "DenialCache", "RemoteStore", "masked_url", "open_store"]
 
 DEFAULT_TIMEOUT_S = 0.010
 """Half of the 20 ms that Envoy waits for an answer."""
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
-_SUPPORTED = "memory:, redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH/TO/SOCKET"
+DEFAULT_DENIALS_S = 1.0
+_MEMORY = "memory:"
 
 
-def open_store(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> BucketStore:
-    """Return the store that *url* names; it connects on first use, so the server need not be there yet.
+def open_store(
+    url: str,
+    *,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    per_second: str = "",
+    key_prefix: str = "",
+    spread: Spread = "domain",
+    denials_s: float = DEFAULT_DENIALS_S,
+) -> BucketStore:
+    """Return the store that *url* names; it connects when started or first used, so the server need not be there yet.
 
-    *timeout_s* bounds each wait for Redis (to connect, to answer). Raises ValueError, which never repeats a password,
-    for a URL that is none of those supported now.
+    *timeout_s* bounds all that a batch waits for. *per_second* is the URL of a second store, for buckets that are as
+    new again within a second. *key_prefix* and *spread* name the buckets (see `names`). For *denials_s* a refusal is
+    remembered, 0 for never. Raises ValueError, which repeats no password, for a URL that cannot be read.
     """
-    if url == "memory:":
+    if url == _MEMORY:
+        if per_second:
+            raise ValueError("a second store for per-second limits goes with Redis, not with memory:")
         return MemoryStore()
-    scheme, colon, _ = url.partition(":")
-    if not colon or scheme not in _REDIS_SCHEMES:
-        raise ValueError(f"the store {masked_url(url)!r} is not supported: write {_SUPPORTED}")
+    addresses = [_address(url), *([_address(per_second)] if per_second else [])]
     try:
         # Not at the top: redis-py is a dependency of this extra that the memory store does without.
         from envoy_ratelimit.stores.redis import RedisStore  # noqa: PLC0415
+        from envoy_ratelimit.stores.sites import open_site  # noqa: PLC0415
     except ImportError:
-        raise ValueError(f"{scheme}:// needs redis-py: pip install 'envoy-sidecars[ratelimit]'") from None
+        raise ValueError(
+            "Redis needs redis-py with hiredis: pip install 'envoy-sidecars[ratelimit]'"
+        ) from None
+    main, *others = [
+        open_site(address, prefix=key_prefix, spread=spread, timeout_s=timeout_s) for address in addresses
+    ]
+    store = RedisStore(main, timeout_s=timeout_s, per_second=others[0] if others else None)
+    return DenialCache(store, max_age_us=round(denials_s * 1_000_000)) if denials_s > 0 else store
+
+
+def _address(url: str) -> StoreAddress:
     try:
-        return RedisStore(url, timeout_s=timeout_s)
+        return parse_address(url)
     except ValueError as error:
         raise ValueError(f"the store {masked_url(url)!r} cannot be read: {error}") from None
-
-
-def masked_url(url: str) -> str:
-    """Return a store's URL as it may be shown: without user and password."""
-    try:
-        authority = urlsplit(url).netloc
-    except ValueError:
-        return url.partition(":")[0] + ":"
-    user, at, _ = authority.rpartition("@")
-    return url.replace(user + at, "***@", 1) if at else url

@@ -4,8 +4,11 @@ import time
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 
-from envoy_ratelimit.core.store import Take
-from envoy_ratelimit.core.token_bucket import MICROSECONDS, Outcome, outcome, take
+from envoy_ratelimit.core import window_state
+from envoy_ratelimit.core.algorithms import outcome, take
+from envoy_ratelimit.core.fixed_window import FixedWindow
+from envoy_ratelimit.core.store import ENFORCED, KEPT, QUOTA, Take
+from envoy_ratelimit.core.token_bucket import MICROSECONDS, BucketSpec, Outcome
 
 MAX_BUCKETS = 1_000_000
 """The cap of live buckets; around 300 bytes each with keys of usual length (see the test of the cap)."""
@@ -13,12 +16,13 @@ _SWEEP = 256
 """Buckets looked at per batch when some are due, so that no batch pays for the end of a busy minute alone."""
 
 _Slot = tuple[int, int]
-"""A second, and the ticks per microsecond of the buckets that are due in it."""
+"""A second, and the scale of the states of the buckets that are due in it."""
+_EPOCH_NS = time.time_ns() - time.monotonic_ns()
 
 
 def monotonic_us() -> int:
-    """Return the process's monotonic clock in microseconds."""
-    return time.monotonic_ns() // 1000
+    """Return microseconds since the Unix epoch that never go back: the wall clock at the start, and from there monotonic."""
+    return (_EPOCH_NS + time.monotonic_ns()) // 1000
 
 
 class MemoryStore:
@@ -60,53 +64,69 @@ class MemoryStore:
         buckets = self._buckets
         charges: dict[str, tuple[int, int]] = {}
         outcomes: list[Outcome] = []
-        for key, spec, cost, _enforced in takes:
-            _capacity, interval, scale, span = spec
-            now = now_us * scale
-            tat = buckets.get(key, 0)
-            after = cost * interval + (tat if tat > now else now)  # noqa: FURB136 - max() is slower
-            room = now + span - after
-            if room < 0 or cost < 1:
+        for key, spec, cost, _mode in takes:
+            state = buckets.get(key, 0)
+            if type(spec) is BucketSpec:
+                _capacity, interval, scale, span, _ceiling = spec
+                now = now_us * scale
+                after = cost * interval + (state if state > now else now)  # noqa: FURB136 - max() is slower
+                room = now + span - after
+                if room < 0 or cost < 1:
+                    return self._take_with_care(takes, now_us)
+                charges[key] = (after, scale)
+                outcomes.append((True, room // interval, -((now - after) // scale)))
+            elif type(spec) is FixedWindow:
+                limit, period_us, _debt = spec
+                end_us = now_us - now_us % period_us + period_us
+                used = cost + (state & window_state.COUNT if state >> window_state.DUE >= end_us else 0)
+                if used > limit or cost < 1:
+                    return self._take_with_care(takes, now_us)
+                charges[key] = (end_us << window_state.DUE | used, window_state.SCALE)
+                outcomes.append((True, limit - used, end_us - now_us))
+            else:
                 return self._take_with_care(takes, now_us)
-            charges[key] = (after, scale)
-            outcomes.append((True, room // interval, -((now - after) // scale)))
         if len(charges) < len(takes):
             return self._take_with_care(takes, now_us)
-        for key, (after, scale) in charges.items():
-            if key in buckets:
-                buckets[key] = after
-            else:
-                self._add(key, after, scale)
+        self._charge(charges, now_us)
         return outcomes
 
     def _take_with_care(self, takes: Sequence[Take], now_us: int) -> list[Outcome]:
-        """Decide any request: refusals, peeks, hits given back, one bucket twice."""
+        """Decide any request: windows, refusals, peeks, hits given back, one bucket twice."""
         buckets = self._buckets
         charges: dict[str, tuple[int, int]] = {}
         decided: list[tuple[bool, int]] = []
         refused = False
-        for key, spec, cost, enforced in takes:
-            tat = charges[key][0] if key in charges else buckets.get(key, 0)
-            allowed, after = take(spec, tat, now_us, cost)
-            if allowed:
-                charges[key] = (after, spec.scale)
-            else:
-                refused = refused or enforced
+        quotas = quotas_over = 0
+        for key, spec, cost, mode in takes:
+            state = charges[key][0] if key in charges else buckets.get(key, 0)
+            allowed, after = take(spec, state, now_us, cost)
             decided.append((allowed, after))
-        if refused:
-            return [
-                outcome(spec, take(spec, buckets.get(key, 0), now_us, 0)[1], now_us, cost, allowed=allowed)
-                for (key, spec, cost, _), (allowed, _after) in zip(takes, decided, strict=True)
-            ]
+            if cost and (allowed or spec.debt):
+                charges[key] = (after, spec.scale)
+            if mode & QUOTA:
+                quotas += 1
+                quotas_over += not allowed
+            elif not allowed and mode & ENFORCED:
+                refused = True
+        if refused or (quotas and quotas == quotas_over):
+            kept = {key for key, _, _, mode in takes if mode & KEPT}
+            charges = {key: charge for key, charge in charges.items() if key in kept}
+            states = [charges[key][0] if key in charges else buckets.get(key, 0) for key, *_ in takes]
+        else:
+            states = [after for _, after in decided]
+        self._charge(charges, now_us)
+        return [
+            outcome(spec, state, now_us, cost, allowed=allowed)
+            for (_, spec, cost, _), (allowed, _), state in zip(takes, decided, states, strict=True)
+        ]
+
+    def _charge(self, charges: dict[str, tuple[int, int]], now_us: int) -> None:
+        buckets = self._buckets
         for key, (after, scale) in charges.items():
             if key in buckets:
                 buckets[key] = after
             elif after > now_us * scale:
                 self._add(key, after, scale)
-        return [
-            outcome(spec, after, now_us, cost, allowed=allowed)
-            for (_, spec, cost, _), (allowed, after) in zip(takes, decided, strict=True)
-        ]
 
     def _add(self, key: str, tat: int, scale: int) -> None:
         if len(self._buckets) >= self._max_buckets:

@@ -1,20 +1,27 @@
-"""What the token bucket script is given and what it answers, between takes and Redis."""
+"""What the bucket script is given and what it answers, between takes and Redis."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha1
 from importlib.resources import files
 from struct import Struct
 
-from envoy_ratelimit.core.store import Take
-from envoy_ratelimit.core.token_bucket import BucketSpec, Outcome, outcome, take
+from envoy_ratelimit.core import window_state
+from envoy_ratelimit.core.algorithms import Spec, outcome
+from envoy_ratelimit.core.fixed_window import FixedWindow
+from envoy_ratelimit.core.sliding_window import SlidingWindow
+from envoy_ratelimit.core.store import ENFORCED, KEPT, QUOTA, Take
+from envoy_ratelimit.core.token_bucket import BucketSpec, Outcome
 
-SCRIPT = files(__package__).joinpath("token_bucket.lua").read_bytes()
+SCRIPT = files(__package__).joinpath("buckets.lua").read_bytes()
 SCRIPT_ID = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 """What EVALSHA calls it by."""
 
 _TAKE = Struct("<6d")
-_ENFORCED, _GIVES_BACK, _NEVER, _LAST = 1, 2, 4, 8
+_ENFORCED, _GIVES_BACK, _NEVER, _LAST, _QUOTA, _KEPT, _DEBT, _FIXED, _SLIDING, _PEEK = (
+    1 << n for n in range(10)
+)
+_MODES = {ENFORCED: _ENFORCED, QUOTA: _QUOTA, KEPT: _KEPT}
 _FIELDS = 3
 
 
@@ -24,10 +31,10 @@ def pack(batch: Sequence[Sequence[Take]]) -> tuple[list[str], bytes]:
     packed: list[bytes] = []
     for takes in batch:
         last = len(takes)
-        for key, spec, cost, enforced in takes:
+        for key, spec, cost, mode in takes:
             last -= 1
             keys.append(key)
-            packed.append(_packed(spec, cost, enforced, last == 0))
+            packed.append(_packed(spec, cost, mode, last == 0))
     return keys, b"".join(packed)
 
 
@@ -35,31 +42,42 @@ def unpack(batch: Sequence[Sequence[Take]], reply: Sequence[int]) -> list[list[O
     """Return the outcomes for *batch* that the script's reply means."""
     now_us = reply[0]
     at = 1
+    previous = iter(reply[1 + _FIELDS * sum(map(len, batch)) :])
     results: list[list[Outcome]] = []
     for takes in batch:
         outcomes: list[Outcome] = []
         for _, spec, cost, _ in takes:
-            tat = _brought_up(spec, reply[at + 1] * spec.scale + reply[at + 2], now_us)
-            outcomes.append(outcome(spec, tat, now_us, cost, allowed=reply[at] == 1))
+            allowed, whole, part = reply[at] == 1, reply[at + 1], reply[at + 2]
+            if isinstance(spec, BucketSpec):
+                state = whole * spec.scale + part
+            else:
+                state = _window(spec, whole, part, previous)
+            outcomes.append(outcome(spec, state, now_us, cost, allowed=allowed))
             at += _FIELDS
         results.append(outcomes)
     return results
 
 
-def _brought_up(spec: BucketSpec, tat: int, now_us: int) -> int:
-    """Return what a stored TAT means now: the script answers a bucket it did not charge as it found it."""
-    return take(spec, tat, now_us, 0)[1]
+def _window(spec: FixedWindow | SlidingWindow, start_us: int, used: int, previous: Iterator[int]) -> int:
+    if isinstance(spec, FixedWindow):
+        return window_state.join(start_us + spec.period_us, used)
+    return window_state.join(start_us + 2 * spec.period_us, used, next(previous))
 
 
-@lru_cache(maxsize=65_536)
-def _packed(spec: BucketSpec, cost: int, enforced: bool, last: bool) -> bytes:
-    """Return one take as the script reads it. Costs are cut at the capacity, so that all numbers stay exact."""
-    capacity, interval, scale, span = spec
-    flags = (_ENFORCED if enforced else 0) | (_LAST if last else 0)
-    if cost > capacity or capacity == 0:
+@lru_cache(maxsize=65_536, typed=True)
+def _packed(spec: Spec, cost: int, mode: int, last: bool) -> bytes:
+    """Return one take as the script reads it. Costs are cut at what a state can hold, so that all numbers stay exact."""
+    flags = sum(flag for bit, flag in _MODES.items() if mode & bit)
+    flags |= (_LAST if last else 0) | (_DEBT if spec.debt else 0)
+    flags |= _GIVES_BACK if cost < 0 else _PEEK if cost == 0 else 0
+    cost = abs(cost)
+    if spec.capacity == 0:
         flags |= _NEVER
-        cost = 0
-    elif cost < 0:
-        flags |= _GIVES_BACK
-    moves = min(abs(cost), capacity) * interval
+    if not isinstance(spec, BucketSpec):
+        flags |= _FIXED if isinstance(spec, FixedWindow) else _SLIDING
+        return _TAKE.pack(flags, min(cost, window_state.MAX_USED), spec.limit, spec.period_us, 0, 0)
+    capacity, interval, scale, span, ceiling = spec
+    if cost > capacity and not spec.debt and not flags & _GIVES_BACK:
+        flags |= _NEVER
+    moves = 0 if flags & _NEVER else min(cost * interval, span + ceiling)
     return _TAKE.pack(flags, *divmod(moves, scale), scale, *divmod(max(span, 0), scale))

@@ -1,0 +1,76 @@
+"""`envoy-ratelimit check`: ask a running service what it decides, over gRPC as Envoy does."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+
+from envoy_ratelimit import wire, wire_json
+from envoy_ratelimit.commands.descriptors import written
+from envoy_ratelimit.commands.output import Format, console, print_json, say, table
+from envoy_ratelimit.core.rule import Entry
+from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
+
+TIMEOUT_S = 5.0
+
+
+def check(
+    listen: str,
+    domain: str,
+    descriptors: Sequence[tuple[Entry, ...]],
+    form: Format,
+    *,
+    hits: int | None = None,
+    tls_ca: Path | None = None,
+) -> int:
+    """Print what the service at *listen* answers; return 1 if it is over a limit, 2 if there is no answer."""
+    request = wire_json.make_request(domain, descriptors, hits=hits)
+    try:
+        with _channel(listen, tls_ca) as channel:
+            method = f"/{wire.SERVICE}/{wire.METHOD}"
+            ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+            answer = wire_json.response_as_data(ask(request, timeout=TIMEOUT_S))
+    except grpc.RpcError as error:
+        say(f"{listen}: {_reason(error)}")
+        return EXIT_USAGE
+    except OSError as error:
+        say(f"--tls-ca {tls_ca}: {error.strerror or error}")
+        return EXIT_USAGE
+    if form == "json":
+        print_json(answer)
+    else:
+        console().print(_table(descriptors, answer))
+    return EXIT_FINDINGS if answer.get("overallCode") == wire_json.OVER_LIMIT else EXIT_CLEAN
+
+
+def _reason(error: grpc.RpcError) -> str:
+    """Return the status and what it says; the library's own text has its source lines."""
+    code, details = getattr(error, "code", None), getattr(error, "details", None)
+    return f"{code().name}: {details()}" if code and details else str(error)
+
+
+def _channel(listen: str, tls_ca: Path | None) -> grpc.Channel:
+    if tls_ca is None:
+        return grpc.insecure_channel(listen)
+    return grpc.secure_channel(listen, grpc.ssl_channel_credentials(tls_ca.read_bytes()))
+
+
+def _table(descriptors: Sequence[tuple[Entry, ...]], answer: dict[str, object]) -> object:
+    statuses = answer.get("statuses", [])
+    rows = []
+    for entries, status in zip(descriptors, statuses if isinstance(statuses, list) else [], strict=False):
+        limit = status.get("currentLimit", {})
+        rate = f"{limit.get('requestsPerUnit', 0)}/{limit.get('unit', '?')}" if limit else "none"
+        rows.append(
+            (
+                written(entries),
+                status.get("code"),
+                limit.get("name", ""),
+                rate,
+                status.get("limitRemaining", 0) if limit else "",
+                status.get("durationUntilReset", ""),
+            )
+        )
+    return table(
+        str(answer.get("overallCode")), ("descriptor", "code", "name", "limit", "left", "reset"), rows
+    )

@@ -1,0 +1,80 @@
+"""Where a command finds limits and buckets: the options of `serve` that must be the same for it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from envoy_ratelimit.commands.output import say
+from envoy_ratelimit.config import load_rules
+from envoy_ratelimit.core.algorithms import Algorithm
+from envoy_ratelimit.core.limiter import Limiter
+from envoy_ratelimit.core.rules import Defaults, Rules
+from envoy_ratelimit.options import AlgorithmOption, ConfigOption, MergeOption
+from envoy_ratelimit.stores import open_store
+from envoy_ratelimit.stores.names import Spread
+from envoy_sidecar.config.findings import InvalidConfigurationError
+from envoy_sidecar.settings import SettingsError
+
+STORE_TIMEOUT_S = 2.0
+_MEMORY = "memory:"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSource:
+    """The limits, and the domain that is looked at."""
+
+    config: ConfigOption
+    domain: Annotated[str, Parameter(help="The domain of Envoy's rate limit filter.")]
+    merge_domains: MergeOption = False
+    default_algorithm: AlgorithmOption = "token_bucket"
+
+    def load(self) -> Rules:
+        """Return the limits; SettingsError if there are none that can be used. Broken files are said on stderr."""
+        defaults = Defaults(algorithm=Algorithm(self.default_algorithm))
+        try:
+            loaded = load_rules(self.config, merge=self.merge_domains, defaults=defaults)
+        except InvalidConfigurationError as error:
+            raise SettingsError(str(error)) from None
+        for finding in loaded.errors:
+            say(str(finding))
+        return loaded.rules
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedStore:
+    """The store that the services use, as they are told."""
+
+    store: Annotated[str, Parameter(help="Where the services have their buckets; see `serve`.")] = ""
+    store_per_second: Annotated[str, Parameter(help="Their second store, if they have one.")] = ""
+    store_key_prefix: Annotated[str, Parameter(help="What they let the names of buckets begin with.")] = ""
+    store_spread: Annotated[Spread, Parameter(help="How they spread buckets on a cluster.")] = "domain"
+
+    @contextmanager
+    def limiter(self, rules: Rules) -> Iterator[Limiter]:
+        """Yield a limiter on it. Raises SettingsError for a store that no other process sees."""
+        if not self.store:
+            raise SettingsError("--store is needed: where the services have their buckets")
+        if self.store == _MEMORY:
+            raise SettingsError(
+                "--store memory: buckets are in the service's own process; ask it with `check --peek`"
+            )
+        try:
+            store = open_store(
+                self.store,
+                timeout_s=STORE_TIMEOUT_S,
+                per_second=self.store_per_second,
+                key_prefix=self.store_key_prefix,
+                spread=self.store_spread,
+                denials_s=0,
+            )
+        except ValueError as error:
+            raise SettingsError(f"--store: {error}") from None
+        try:
+            yield Limiter(rules, store)
+        finally:
+            store.close()

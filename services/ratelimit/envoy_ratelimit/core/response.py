@@ -1,0 +1,139 @@
+"""What an answer says beside its statuses, where that is wanted: headers, a body for a refusal, metadata. Plain data."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from envoy_ratelimit.core.limiter import Answer, Plan, Status, Verdict
+from envoy_ratelimit.core.rule import Entries
+from envoy_ratelimit.core.store import QUOTA
+from envoy_ratelimit.core.token_bucket import MICROSECONDS
+
+PROBLEM_TYPE = "application/problem+json"
+_STATUS = 429
+_COUNTED = frozenset({Verdict.OK, Verdict.OVER_LIMIT, Verdict.SHADOWED, Verdict.OVER_QUOTA})
+_PASSED = frozenset({Verdict.OK, Verdict.UNLIMITED})
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderNames:
+    """Names of response headers, in lower case; the defaults are those of the IETF draft (and of the reference).
+
+    https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+    """
+
+    limit: str = "ratelimit-limit"
+    remaining: str = "ratelimit-remaining"
+    reset: str = "ratelimit-reset"
+    retry_after: str = "retry-after"
+
+
+X_RATELIMIT = HeaderNames("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseOptions:
+    """What an answer has beside its statuses.
+
+    `headers` names response headers, None leaves them out. `body` "problem" gives refusals a JSON body (RFC 9457).
+    """
+
+    headers: HeaderNames | None = None
+    dynamic_metadata: bool = False
+    body: Literal["none", "problem"] = "none"
+
+    @property
+    def plain(self) -> bool:
+        """Whether answers are statuses alone."""
+        return self.headers is None and not self.dynamic_metadata and self.body == "none"
+
+
+STATUSES_ALONE = ResponseOptions()
+
+
+def seconds(reset_us: int) -> int:
+    """Return whole seconds, rounded up."""
+    return -(-reset_us // MICROSECONDS)
+
+
+def header_values(answer: Answer, names: HeaderNames) -> Iterator[tuple[str, str]]:
+    """Yield the headers of an answer: of the limit with the least remaining, and of several such the longest to reset.
+
+    `retry-after` is on refusals alone, and not where waiting does not help.
+    """
+    over, statuses = answer
+    counted = [status for status in statuses if status is not None and status[1] in _COUNTED]
+    if counted:
+        rule, _, remaining, reset_us = min(counted, key=_tightness)
+        if rule.rate is not None:
+            yield names.limit, str(rule.rate.requests_per_unit)
+            yield names.remaining, str(remaining)
+            if reset_us is not None:
+                yield names.reset, str(seconds(reset_us))
+    wait_s = retry_after_s(answer) if over else None
+    if wait_s is not None:
+        yield names.retry_after, str(wait_s)
+
+
+def retry_after_s(answer: Answer) -> int | None:
+    """Return the seconds until the refused request would pass, rounded up; None where waiting does not help."""
+    waits = [status[3] for status in answer[1] if status is not None and status[1] is Verdict.OVER_LIMIT]
+    known = [wait_us for wait_us in waits if wait_us is not None]
+    return seconds(max(known)) if known and len(known) == len(waits) else None
+
+
+def problem(answer: Answer) -> bytes:
+    """Return the body of a refusal: problem details, with the limits that refused."""
+    refused = [status for status in answer[1] if status is not None and status[1] is Verdict.OVER_LIMIT]
+    wait_s = retry_after_s(answer)
+    details: dict[str, object] = {
+        "type": "about:blank",
+        "title": "Too Many Requests",
+        "status": _STATUS,
+        "detail": "over the limit" if refused else "the limit could not be checked",
+        "limits": [
+            {"name": rule.name or rule.path, "limit": str(rule.rate), "remaining": remaining}
+            for rule, _, remaining, _ in refused
+        ],
+    }
+    if wait_s is not None:
+        details["retry_after_s"] = wait_s
+    return json.dumps(details, separators=(",", ":")).encode()
+
+
+def metadata(plan: Plan, answer: Answer) -> dict[str, object]:
+    """Return the dynamic metadata of an answer, with the fields that the reference has.
+
+    `metadata` is that of the first descriptor that passed and has some.
+    """
+    statuses = answer[1]
+    found: dict[str, object] = {
+        "domain": plan.domain,
+        "descriptors": [{"entries": _entries(entries)} for entries, _, _ in plan.descriptors],
+        "quotaModeEnabled": any(rule is not None and rule.mode & QUOTA for rule in plan.rules),
+    }
+    if plan.hits:
+        found["hitsAddend"] = plan.hits
+    over = [place for place, status in enumerate(statuses) if status is not None and _is_quota_over(status)]
+    if over:
+        found["quotaModeViolations"] = over
+    for status in statuses:
+        if status is not None and status[1] in _PASSED and status[0].metadata:
+            found["metadata"] = status[0].metadata
+            break
+    return found
+
+
+def _entries(entries: Entries) -> list[str]:
+    return [f"{key}={value}" for key, value in entries]
+
+
+def _is_quota_over(status: Status) -> bool:
+    rule, verdict, _, _ = status
+    return bool(rule.mode & QUOTA) and verdict in {Verdict.OVER_QUOTA, Verdict.OVER_LIMIT}
+
+
+def _tightness(status: Status) -> tuple[int, float]:
+    _, _, remaining, reset_us = status
+    return remaining, float("-inf") if reset_us is None else -reset_us

@@ -1,0 +1,112 @@
+"""What the admin server shows of limits, at the paths that operators of the reference know, and `/top`."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from envoy_ratelimit import wire_json
+from envoy_ratelimit.core.rules import Rules
+from envoy_ratelimit.observe.metrics import reference_stats
+from envoy_ratelimit.observe.observer import Observer
+from envoy_sidecar.transport.batching import MAX_MESSAGE_BYTES
+from envoy_sidecar.transport.port import Answer, Call, Failure
+
+MAX_TOP = 1000
+_TOP = 20
+_SHORT_NUMBER = re.compile("[0-9]{1,4}")
+_TOO_MANY_REQUESTS = 429
+
+
+class Shown(Protocol):
+    """What the routes show and ask."""
+
+    @property
+    def rules(self) -> Rules:
+        """The limits that hold now."""
+
+    @property
+    def observer(self) -> Observer:
+        """What was seen of decisions."""
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether requests are answered and will be."""
+
+    @property
+    def decide(self) -> Callable[[Sequence[Call]], Sequence[Answer]]:
+        """Answers requests; may be called from any thread."""
+
+
+def routes(shown: Shown) -> list[BaseRoute]:
+    """Return the routes of the ratelimit service."""
+
+    def healthcheck(_request: Request) -> Response:
+        return PlainTextResponse("OK") if shown.is_serving else PlainTextResponse("", 500)
+
+    def rlconfig(_request: Request) -> Response:
+        return PlainTextResponse("".join(f"{line}\n" for line in rule_lines(shown.rules)))
+
+    def stats(_request: Request) -> Response:
+        counts = reference_stats(shown.observer.metrics.hits.counts)
+        return PlainTextResponse("".join(f"{name}: {count}\n" for name, count in counts))
+
+    def top(request: Request) -> Response:
+        asked = request.query_params.get("count", str(_TOP))
+        if not (_SHORT_NUMBER.fullmatch(asked) and 0 < int(asked) <= MAX_TOP):
+            return PlainTextResponse(f"count: write a number from 1 to {MAX_TOP}\n", 400)
+        tops = shown.observer.top(int(asked))
+        data = {which: [top._asdict() for top in found] for which, found in tops.items()}
+        return Response(json.dumps(data), media_type="application/json")
+
+    return [
+        Route("/json", _asking(shown), methods=["POST"]),
+        Route("/healthcheck", healthcheck),
+        Route("/rlconfig", rlconfig),
+        Route("/stats", stats),
+        Route("/top", top),
+    ]
+
+
+def _asking(shown: Shown) -> Callable[[Request], Awaitable[Response]]:
+    async def decide(request: Request) -> Response:
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_MESSAGE_BYTES:
+                return PlainTextResponse(f"at most {MAX_MESSAGE_BYTES} bytes\n", 413)
+        try:
+            call = Call(wire_json.request_from_json(bytes(body)))
+        except ValueError as error:
+            return PlainTextResponse(f"{error}\n", 400)
+        (answer,) = await run_in_threadpool(shown.decide, [call])
+        if isinstance(answer, Failure):
+            return PlainTextResponse(f"{answer.message}\n", 400)
+        data = wire_json.response_as_data(answer)
+        over = data.get("overallCode") == wire_json.OVER_LIMIT
+        return JSONResponse(data, _TOO_MANY_REQUESTS if over else 200)
+
+    return decide
+
+
+def rule_lines(rules: Rules) -> list[str]:
+    """Return one line a limit, as the reference prints them."""
+    lines = []
+    for rule in rules.rules:
+        rate = rule.rate
+        limit = "unlimited"
+        if rate is not None:
+            limit = f"unit={rate.unit.name} requests_per_unit={rate.requests_per_unit}"
+            limit += f" unit_multiplier={rate.multiplier}" if rate.multiplier > 1 else ""
+        modes = f"shadow_mode: {_said(rule.shadow_mode)}, quota_mode: {_said(rule.quota_mode)}"
+        lines.append(f"{rule.domain}.{rule.path}: {limit}, {modes}")
+    return lines
+
+
+def _said(value: bool) -> str:
+    return "true" if value else "false"

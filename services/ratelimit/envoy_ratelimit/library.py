@@ -1,0 +1,190 @@
+"""Rate limits in a plain Python program, without Envoy and without a server.
+
+>>> from envoy_ratelimit import RateLimiter
+>>> limiter = RateLimiter.from_text('''
+... domain: api
+... descriptors:
+...   - key: user
+...     rate_limit: { unit: minute, requests_per_unit: 2 }
+... ''')
+>>> [limiter.check("api", {"user": "alice"}).allowed for _ in range(3)]
+[True, True, False]
+>>> refused = limiter.check("api", {"user": "alice"})
+>>> refused.limits[0].rule, refused.limits[0].remaining
+('user', 0)
+>>> 29 < refused.retry_after_s <= 30
+True
+>>> limiter.check("api", {"user": "bob"}).allowed
+True
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from envoy_ratelimit.config import load_rules
+from envoy_ratelimit.config.inline import load_text
+from envoy_ratelimit.core.limiter import Answer, FailurePolicy, Limiter, Status, Verdict
+from envoy_ratelimit.core.rules import Rules
+from envoy_ratelimit.core.token_bucket import MICROSECONDS
+from envoy_ratelimit.stores import DenialCache, RemoteStore, open_store
+
+ConfigPath = str | Path
+STORE_TIMEOUT_S = 0.25
+"""Longer than the service's: no Envoy waits here."""
+_PASSED = frozenset({Verdict.OK, Verdict.SHADOWED, Verdict.UNLIMITED, Verdict.FAILED_OPEN})
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """What one limit said.
+
+    `rule` names it within its domain, `name` is its name in the file, `limit` is it in words (`2/MINUTE`). `verdict`
+    is `ok`, `over_limit`, `shadowed` (over, but only watched), `unlimited`, or `failed_open` and `failed_closed` if the
+    store could not say. `remaining` is in hits. `reset_s` is in seconds: until it is full again, or until this cost
+    would pass if it was refused; None if waiting does not help.
+    """
+
+    rule: str
+    name: str
+    limit: str
+    verdict: str
+    passed: bool
+    remaining: int
+    reset_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a request gets: `limits` has one state for each descriptor in order, None where no rule matches.
+
+    `retry_after_s` is how long to wait until the same request would pass; None if it passed, or never will.
+    """
+
+    allowed: bool
+    limits: tuple[LimitState | None, ...]
+    retry_after_s: float | None
+
+
+class RateLimiter:
+    """Decides by limits in files, on buckets in this process or in Redis; safe to use from several threads.
+
+    *config* is a file or folder of limits in the service's YAML, or several. *store* is as for `envoy-ratelimit
+    serve`. Raises InvalidConfigurationError for limits that can't be used, and ValueError for a store that isn't one.
+    """
+
+    def __init__(
+        self,
+        config: ConfigPath | Sequence[ConfigPath],
+        *,
+        store: str = "memory:",
+        store_timeout_s: float = STORE_TIMEOUT_S,
+        on_store_failure: Literal["allow", "deny"] = "allow",
+    ) -> None:
+        paths = [config] if isinstance(config, str | Path) else config
+        files = [Path(path) for path in paths]
+        self._setup(lambda: load_rules(files, strict=True).rules, store, store_timeout_s, on_store_failure)
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str,
+        *,
+        store: str = "memory:",
+        store_timeout_s: float = STORE_TIMEOUT_S,
+        on_store_failure: Literal["allow", "deny"] = "allow",
+    ) -> Self:
+        """Return a limiter by the limits of a YAML text; see the class."""
+        self = cls.__new__(cls)
+        self._setup(lambda: load_text(text).rules, store, store_timeout_s, on_store_failure)
+        return self
+
+    def _setup(
+        self, load: Callable[[], Rules], store: str, store_timeout_s: float, on_store_failure: str
+    ) -> None:
+        self._load = load
+        self._policy = FailurePolicy(on_store_failure)
+        rules = load()
+        self._store = open_store(store, timeout_s=store_timeout_s)
+        if isinstance(self._store, RemoteStore):
+            self._store.start()
+        self._limiter = Limiter(rules, self._store, on_failure=self._policy)
+        self._lock = threading.Lock()
+
+    def check(self, domain: str, *descriptors: Mapping[str, str], hits: int = 1) -> Decision:
+        """Decide a request that costs *hits* and charge it if it is allowed.
+
+        Each descriptor maps keys to values in the order of the file's levels: `{"user": "alice"}`. If one of several
+        refuses, none is charged. Raises ValueError for no descriptor, or hits below 1.
+        """
+        if hits < 1:
+            raise ValueError(f"hits: {hits} is below 1; `peek` charges nothing, `give_back` returns")
+        return self._decide(domain, descriptors, hits)
+
+    def peek(self, domain: str, *descriptors: Mapping[str, str]) -> Decision:
+        """Tell the state of the limits without charging; only a ban refuses."""
+        return self._decide(domain, descriptors, 0)
+
+    def give_back(self, domain: str, *descriptors: Mapping[str, str], hits: int = 1) -> Decision:
+        """Give *hits* back, up to the full bucket: for what was charged and then did not happen."""
+        if hits < 1:
+            raise ValueError(f"hits: {hits} is below 1")
+        return self._decide(domain, descriptors, -hits)
+
+    def reload(self) -> None:
+        """Read the limits again; buckets of limits that stay the same keep what is in them.
+
+        Raises InvalidConfigurationError, after which the old limits hold on.
+        """
+        limiter = Limiter(self._load(), self._store, on_failure=self._policy)
+        with self._lock:
+            if isinstance(self._store, DenialCache):
+                self._store.forget()
+            self._limiter = limiter
+
+    def close(self) -> None:
+        """Let go of the store."""
+        with self._lock:
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Let go of the store."""
+        self.close()
+
+    def _decide(self, domain: str, descriptors: Sequence[Mapping[str, str]], hits: int) -> Decision:
+        if not descriptors:
+            raise ValueError("descriptors: at least one is needed")
+        request = (domain, [(tuple(entries.items()), hits, None) for entries in descriptors], 1)
+        with self._lock:
+            (answer,) = self._limiter.decide([request])
+        return _decision(answer)
+
+
+def _decision(answer: Answer) -> Decision:
+    over, statuses = answer
+    limits = tuple(None if status is None else _state(status) for status in statuses)
+    waits = [state.reset_s for state in limits if state is not None and not state.passed]
+    known = [wait for wait in waits if wait is not None]
+    return Decision(not over, limits, max(known) if over and known and len(known) == len(waits) else None)
+
+
+def _state(status: Status) -> LimitState:
+    rule, verdict, remaining, reset_us = status
+    return LimitState(
+        rule=rule.path,
+        name=rule.name,
+        limit="unlimited" if rule.rate is None else str(rule.rate),
+        verdict=verdict.name.lower(),
+        passed=verdict in _PASSED,
+        remaining=remaining,
+        reset_s=None if reset_us is None else reset_us / MICROSECONDS,
+    )

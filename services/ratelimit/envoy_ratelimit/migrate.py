@@ -1,0 +1,327 @@
+"""The reference's environment variables, as options of ours: so a deployment swaps only the image.
+
+A table of what each variable becomes (`TRANSLATIONS`), of what has nothing to do here (`NEEDLESS`) and of what cannot
+be honoured (`DIFFERENT`). Defaults are the reference's too, once the environment is recognized as its.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from envoy_ratelimit.migrate_store import store_url
+from envoy_ratelimit.stores import masked_url
+
+Environment = Mapping[str, str]
+Kind = Literal["same", "differs", "ignored", "unsupported"]
+
+SIGNS = frozenset(
+    {
+        "BACKEND_TYPE",
+        "CONFIG_TYPE",
+        "REDIS_SOCKET_TYPE",
+        "REDIS_TYPE",
+        "RUNTIME_APPDIRECTORY",
+        "RUNTIME_ROOT",
+        "RUNTIME_SUBDIRECTORY",
+        "USE_STATSD",
+    }
+)
+"""Any of these tells that an environment was written for the reference; PORT or LOG_LEVEL alone could be anybody's."""
+SECRET = frozenset(
+    {
+        "REDIS_AUTH",
+        "REDIS_PERSECOND_AUTH",
+        "REDIS_SENTINEL_AUTH",
+        "REDIS_PERSECOND_SENTINEL_AUTH",
+        "CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS",
+    }
+)
+_TRUE = frozenset({"1", "t", "true"})
+_MASK = "***"
+_STORES = frozenset({"store", "store_per_second"})
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What variables come to.
+
+    `option` and `values` are ours (`store`, one or more values), or the option is empty where there is none. `variables`
+    are those that were looked at and set, `kind` says how far ours does the same, and `note` what differs.
+    """
+
+    variables: tuple[str, ...]
+    option: str = ""
+    values: tuple[str, ...] = ()
+    kind: Kind = "same"
+    note: str = ""
+    secret: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The values, as they may be shown."""
+        if self.option in _STORES:
+            return " ".join(map(masked_url, self.values))
+        return _MASK if self.secret else " ".join(self.values)
+
+
+def is_reference(environment: Environment) -> bool:
+    """Tell whether *environment* was written for the reference."""
+    return not SIGNS.isdisjoint(environment)
+
+
+def translate(environment: Environment, supported: Collection[str]) -> list[Mapped]:
+    """Return what *environment* means; nothing if it was not written for the reference.
+
+    *supported* are the names of our options (`store_timeout`); what maps to another one is `unsupported`.
+    """
+    if not is_reference(environment):
+        return []
+    found = [mapped for rule in _RULES for mapped in rule(environment)]
+    named = {name for mapped in found for name in mapped.variables}
+    for name, (kind, note) in _NOTES.items():
+        if environment.get(name) and name not in named:
+            found.append(Mapped((name,), kind=kind, note=note))
+    return [_checked(mapped, supported) for mapped in found]
+
+
+def notes(translated: Collection[Mapped]) -> list[str]:
+    """Return what the log is to say: what differs, and what cannot be honoured."""
+    return [
+        f"{', '.join(mapped.variables) or '--' + mapped.option.replace('_', '-')}: {mapped.note}"
+        for mapped in translated
+        if mapped.kind in {"differs", "unsupported"}
+    ]
+
+
+def _checked(mapped: Mapped, supported: Collection[str]) -> Mapped:
+    if not mapped.option or mapped.option in supported:
+        return mapped
+    note = f"needs --{mapped.option.replace('_', '-')}, which this version does not have"
+    return replace(mapped, kind="unsupported", note=note)
+
+
+def is_true(text: str) -> bool:
+    """Read a boolean as Go's strconv.ParseBool does."""
+    return text.strip().lower() in _TRUE
+
+
+def _set(environment: Environment, *names: str) -> tuple[str, ...]:
+    return tuple(name for name in names if environment.get(name))
+
+
+def _addresses(environment: Environment) -> list[Mapped]:
+    uds = environment.get("GRPC_UDS", "")
+    host, port = environment.get("GRPC_HOST", "0.0.0.0"), environment.get("GRPC_PORT", "8081")  # noqa: S104 - as there
+    listen = f"unix:{uds}" if uds else f"{_bracketed(host)}:{port}"
+    admin_host, admin_port = environment.get("HOST", "0.0.0.0"), environment.get("PORT", "8080")  # noqa: S104
+    return [
+        Mapped(_set(environment, "GRPC_UDS", "GRPC_HOST", "GRPC_PORT"), "listen", (listen,)),
+        Mapped(_set(environment, "HOST", "PORT"), "admin", (f"{_bracketed(admin_host)}:{admin_port}",)),
+    ]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _source(environment: Environment) -> list[Mapped]:
+    if environment.get("CONFIG_TYPE", "FILE").upper() == "GRPC_XDS_SOTW":
+        return _xds(environment)
+    names = _set(environment, "CONFIG_TYPE", "RUNTIME_ROOT", "RUNTIME_SUBDIRECTORY", "RUNTIME_APPDIRECTORY")
+    parts = (
+        environment.get("RUNTIME_ROOT", "/srv/runtime_data/current").rstrip("/"),
+        environment.get("RUNTIME_SUBDIRECTORY", "").strip("/"),
+        environment.get("RUNTIME_APPDIRECTORY", "config").strip("/"),
+    )
+    return [Mapped(names, "config", ("/".join(part for part in parts if part),))]
+
+
+def _xds(environment: Environment) -> list[Mapped]:
+    prefix = "CONFIG_GRPC_XDS_"
+    found = [
+        Mapped(
+            _set(environment, "CONFIG_TYPE", f"{prefix}SERVER_URL"),
+            "config_xds",
+            (environment.get(f"{prefix}SERVER_URL", "localhost:18000"),),
+        )
+    ]
+    metadata = [
+        text.strip() for text in environment.get(f"{prefix}NODE_METADATA", "").split(",") if "=" in text
+    ]
+    headers = [
+        text.replace(":", "=", 1).strip()
+        for text in environment.get(f"{prefix}CLIENT_ADDITIONAL_HEADERS", "").split(",")
+        if ":" in text
+    ]
+    tls = is_true(environment.get(f"{prefix}SERVER_USE_TLS", ""))
+    wait = "0" if is_true(environment.get("FORCE_START_WITHOUT_INITIAL_CONFIG", "")) else ""
+    options: dict[str, tuple[str, tuple[str, ...]]] = {
+        "config_xds_node_id": (f"{prefix}NODE_ID", _one(environment.get(f"{prefix}NODE_ID", ""))),
+        "config_xds_node_metadata": (f"{prefix}NODE_METADATA", tuple(metadata)),
+        "config_xds_header": (f"{prefix}CLIENT_ADDITIONAL_HEADERS", tuple(headers)),
+        "config_xds_tls": (f"{prefix}SERVER_USE_TLS", ("true",) if tls else ()),
+        "config_xds_wait": ("FORCE_START_WITHOUT_INITIAL_CONFIG", _one(wait)),
+    }
+    if tls:
+        for name, option in (
+            ("SERVER_TLS_CACERT", "tls_ca"),
+            ("CLIENT_TLS_CERT", "tls_cert"),
+            ("CLIENT_TLS_KEY", "tls_key"),
+            ("SERVER_TLS_SAN", "server_name"),
+        ):
+            value = _one(environment.get(prefix + name, ""))
+            options[f"config_xds_{option}"] = (prefix + name, value)
+    found.extend(
+        Mapped((name,), option, values, secret=name in SECRET)
+        for option, (name, values) in options.items()
+        if values
+    )
+    return found
+
+
+def _one(text: str) -> tuple[str, ...]:
+    return (text,) if text else ()
+
+
+def _stores(environment: Environment) -> list[Mapped]:
+    if environment.get("BACKEND_TYPE", "redis").lower() != "redis":
+        note = "there is no memcached store: buckets are in this process's memory; give --store redis://…"
+        return [Mapped(("BACKEND_TYPE",), kind="unsupported", note=note)]
+    found = [_store(environment, "REDIS", "store")]
+    if is_true(environment.get("REDIS_PERSECOND", "")):
+        found.append(_store(environment, "REDIS_PERSECOND", "store_per_second"))
+    return found
+
+
+def _store(environment: Environment, prefix: str, option: str) -> Mapped:
+    url, names, trouble = store_url(environment, prefix)
+    if trouble:
+        return Mapped(names, kind="unsupported", note=trouble)
+    return Mapped(names, option, (url,), secret="@" in url)
+
+
+def _behaviour(environment: Environment) -> list[Mapped]:
+    note = "as the reference counts; --default-algorithm token_bucket spreads a limit evenly and is exact"
+    found = [Mapped((), "default_algorithm", ("fixed_window",), note=note)]
+    for name, option in _FLAGS.items():
+        if is_true(environment.get(name, "")):
+            found.append(Mapped((name,), option, ("true",)))
+    for name, option in _VALUES.items():
+        if environment.get(name):
+            found.append(Mapped((name,), option, (environment[name],)))
+    if is_true(environment.get("LIMIT_RESPONSE_HEADERS_ENABLED", "")):
+        found.append(Mapped(("LIMIT_RESPONSE_HEADERS_ENABLED",), "response_headers", ("draft",)))
+        found.extend(
+            Mapped((name,), option, (environment[name],))
+            for name, option in _HEADERS.items()
+            if environment.get(name)
+        )
+    if environment.get("LOG_LEVEL"):
+        level = _LEVELS.get(environment["LOG_LEVEL"].lower(), "info")
+        found.append(Mapped(("LOG_LEVEL",), "log_level", (level,)))
+    if environment.get("LOG_FORMAT"):
+        found.append(Mapped(("LOG_FORMAT",), "log_format", (environment["LOG_FORMAT"].lower(),)))
+    if is_true(environment.get("GRPC_SERVER_USE_TLS", "")):
+        found.extend(
+            Mapped((name,), option, (environment[name],))
+            for name, option in _TLS.items()
+            if environment.get(name)
+        )
+    return found
+
+
+_FLAGS = {
+    "SHADOW_MODE": "shadow_mode",
+    "RESPONSE_DYNAMIC_METADATA": "response_dynamic_metadata",
+    "MERGE_DOMAIN_CONFIG": "merge_domains",
+}
+_VALUES = {"NEAR_LIMIT_RATIO": "near_limit_ratio", "CACHE_KEY_PREFIX": "store_key_prefix"}
+_HEADERS = {
+    "LIMIT_LIMIT_HEADER": "limit_header",
+    "LIMIT_REMAINING_HEADER": "remaining_header",
+    "LIMIT_RESET_HEADER": "reset_header",
+}
+_TLS = {
+    "GRPC_SERVER_TLS_CERT": "tls_cert",
+    "GRPC_SERVER_TLS_KEY": "tls_key",
+    "GRPC_CLIENT_TLS_CACERT": "tls_client_ca",
+}
+_LEVELS = {
+    "trace": "debug",
+    "debug": "debug",
+    "info": "info",
+    "warn": "warning",
+    "warning": "warning",
+    "error": "error",
+    "fatal": "error",
+    "panic": "error",
+}
+_RULES: tuple[Callable[[Environment], list[Mapped]], ...] = (_addresses, _source, _stores, _behaviour)
+
+_POOL = "one connection serves a whole batch: there is no pool to size"
+_STATSD = "metrics are at /metrics of the admin address, and go out by OTLP with OTEL_EXPORTER_OTLP_ENDPOINT"
+_TRACING = "spans go out by OTLP with the standard OTEL_* variables"
+_NOTES: Mapping[str, tuple[Kind, str]] = {
+    "DEBUG_HOST": ("differs", "/rlconfig and /stats are on the admin address, with /json"),
+    "DEBUG_PORT": ("differs", "/rlconfig and /stats are on the admin address, with /json"),
+    "GRPC_CLIENT_TLS_SAN": (
+        "unsupported",
+        "any certificate that the CA signed is let in: use a CA of its own",
+    ),
+    "GRPC_MAX_CONNECTION_AGE": ("ignored", "connections stay until the service drains"),
+    "GRPC_MAX_CONNECTION_AGE_GRACE": ("ignored", "connections stay until the service drains"),
+    "LOCAL_CACHE_SIZE_IN_BYTES": (
+        "ignored",
+        "what is known to be empty is refused without asking the store anyway",
+    ),
+    "EXPIRATION_JITTER_MAX_SECONDS": (
+        "ignored",
+        "a bucket expires when it is full again; nothing is synchronized",
+    ),
+    "STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT": (
+        "ignored",
+        "see --default-algorithm and `charge` in the files",
+    ),
+    "HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED": ("ignored", "/healthcheck is so anyway"),
+    "RUNTIME_IGNOREDOTFILES": ("ignored", "names that begin with a dot are never read"),
+    "RUNTIME_WATCH_ROOT": ("ignored", "the folder is watched by content, whatever was swapped"),
+    "QUOTA_MODE": ("unsupported", "write quota_mode beside each limit that it is for"),
+    "REDIS_POOL_SIZE": ("ignored", _POOL),
+    "REDIS_PERSECOND_POOL_SIZE": ("ignored", _POOL),
+    "REDIS_POOL_ON_EMPTY_BEHAVIOR": ("ignored", _POOL),
+    "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR": ("ignored", _POOL),
+    "REDIS_PIPELINE_WINDOW": ("ignored", "requests that arrive together go to Redis together"),
+    "REDIS_PIPELINE_LIMIT": ("ignored", "requests that arrive together go to Redis together"),
+    "REDIS_PERSECOND_PIPELINE_WINDOW": ("ignored", "requests that arrive together go to Redis together"),
+    "REDIS_PERSECOND_PIPELINE_LIMIT": ("ignored", "requests that arrive together go to Redis together"),
+    "REDIS_TIMEOUT": ("differs", "Redis has --store-timeout, 0.010 s: Envoy itself waits 0.020"),
+    "REDIS_PERSECOND_TIMEOUT": ("differs", "Redis has --store-timeout, 0.010 s: Envoy itself waits 0.020"),
+    "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION": (
+        "differs",
+        "a service without Redis stays healthy; --on-store-failure decides",
+    ),
+    "CONFIG_GRPC_XDS_SERVER_CONNECT_RETRY_INTERVAL": ("ignored", "retries begin at 0.5 s and end at 30 s"),
+    "XDS_CLIENT_BACKOFF_INITIAL_INTERVAL": ("ignored", "retries begin at 0.5 s and end at 30 s"),
+    "XDS_CLIENT_BACKOFF_MAX_INTERVAL": ("ignored", "retries begin at 0.5 s and end at 30 s"),
+    "XDS_CLIENT_BACKOFF_RANDOM_FACTOR": ("ignored", "retries are spread by half anyway"),
+    "XDS_CLIENT_BACKOFF_JITTER": ("ignored", "retries are spread by half anyway"),
+    "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES": ("ignored", "a response may have 64 MiB"),
+    "USE_STATSD": ("differs", _STATSD),
+    "USE_DOG_STATSD": ("differs", _STATSD),
+    "USE_DOG_STATSD_MOGRIFIERS": ("differs", _STATSD),
+    "STATSD_HOST": ("differs", _STATSD),
+    "STATSD_PORT": ("differs", _STATSD),
+    "STATS_FLUSH_INTERVAL": ("ignored", _STATSD),
+    "DISABLE_STATS": ("ignored", _STATSD),
+    "EXTRA_TAGS": ("differs", "label what you scrape, or set OTEL_RESOURCE_ATTRIBUTES"),
+    "USE_PROMETHEUS": ("differs", "Prometheus scrapes /metrics of the admin address; the names are others"),
+    "PROMETHEUS_ADDR": ("differs", "Prometheus scrapes /metrics of the admin address; the names are others"),
+    "PROMETHEUS_PATH": ("differs", "Prometheus scrapes /metrics of the admin address; the names are others"),
+    "PROMETHEUS_MAPPER_YAML": ("ignored", "metrics have labels: there is nothing to map"),
+    "TRACING_ENABLED": ("differs", _TRACING),
+    "TRACING_SERVICE_NAME": ("differs", "set OTEL_SERVICE_NAME"),
+    "TRACING_SERVICE_NAMESPACE": ("differs", "set OTEL_RESOURCE_ATTRIBUTES"),
+    "TRACING_SERVICE_INSTANCE_ID": ("differs", "set OTEL_RESOURCE_ATTRIBUTES"),
+    "TRACING_EXPORTER_PROTOCOL": ("differs", _TRACING),
+    "TRACING_SAMPLING_RATE": ("differs", "the caller's traceparent decides what is sampled"),
+}

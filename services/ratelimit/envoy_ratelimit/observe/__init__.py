@@ -1,0 +1,1 @@
+"""What is seen of decisions: metrics by rule, the heaviest keys, and a sampled log."""

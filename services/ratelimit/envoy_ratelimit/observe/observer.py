@@ -1,0 +1,136 @@
+"""What watches the decisions: metrics beside each, and the rest later, from a bounded queue."""
+
+import asyncio
+from collections import deque
+from typing import NamedTuple
+
+from envoy_ratelimit.core.limiter import Answer, Plan, Verdict
+from envoy_ratelimit.core.rule import Rule
+from envoy_ratelimit.observe.decision_log import DecisionLog
+from envoy_ratelimit.observe.metrics import RuleMetrics
+from envoy_ratelimit.observe.naming import KeyStyle, shown_key
+from envoy_ratelimit.observe.sketch import SpaceSaving
+from envoy_sidecar.telemetry.tally import Tally
+
+QUEUE = 1024
+INTERVAL_S = 0.25
+HALF_LIFE_S = 60.0
+SKETCH_KEYS = 1000
+_CHUNK = 128
+_REFUSED = frozenset({Verdict.OVER_LIMIT, Verdict.SHADOWED, Verdict.FAILED_CLOSED})
+
+_BucketName = tuple[Rule, str]
+
+
+class Top(NamedTuple):
+    """One of the heaviest keys: hits is an estimate that is at most `error` too high."""
+
+    domain: str
+    rule: str
+    key: str
+    hits: int
+    error: int
+
+
+class Observer:
+    """Sees each decision on the dispatcher's thread (`observe`), and digests them on the event loop (`run`).
+
+    Only the metrics are exact. Of each INTERVAL_S about QUEUE requests are kept to be digested: all of them, or one in
+    so many that each stands for, for what is kept costs the hot path the most. Counts of `top` halve each HALF_LIFE_S.
+    """
+
+    def __init__(
+        self, metrics: RuleMetrics, log: DecisionLog, *, keys: KeyStyle = "plain", salt: str = ""
+    ) -> None:
+        self._metrics = metrics
+        self._count = metrics.count
+        self._log = log
+        self._keys = keys
+        self._salt = salt
+        self._queue: deque[tuple[Plan, Answer]] = deque(maxlen=QUEUE)
+        self._stride = 1
+        self._until_kept = 1
+        self._seen = 0
+        self._hottest: SpaceSaving[_BucketName] = SpaceSaving(SKETCH_KEYS)
+        self._denied: SpaceSaving[_BucketName] = SpaceSaving(SKETCH_KEYS)
+
+    @property
+    def metrics(self) -> RuleMetrics:
+        """The hits by rule."""
+        return self._metrics
+
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        """What it counts, for the metrics export."""
+        return self._metrics.tallies
+
+    def observe(self, plan: Plan, answer: Answer) -> None:
+        """See one request and what was decided of it; called on the hot path."""
+        self._count(plan, answer)
+        if plan.takes:
+            self._until_kept -= 1
+            if not self._until_kept:
+                self._until_kept = self._stride
+                self._seen += self._stride
+                self._queue.append((plan, answer))
+
+    async def run(self) -> None:
+        """Digest what was seen, every INTERVAL_S, for ever."""
+        passed_s = 0.0
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            await self.digest()
+            passed_s += INTERVAL_S
+            if passed_s >= HALF_LIFE_S:
+                passed_s = 0.0
+                self._hottest.halve()
+                self._denied.halve()
+
+    async def digest(self) -> None:
+        """Digest what is in the queue now; in small pieces, for the hot path needs the interpreter too."""
+        queue = self._queue
+        waiting = len(queue)
+        # The dispatcher may add to it meanwhile; what that loses is some weight of an estimate.
+        seen, self._seen = self._seen, 0
+        weight = max(1, round(seen / waiting)) if waiting else 1
+        # Odd, so as not to be in step with requests that come in pairs.
+        self._stride = max(seen // QUEUE, 1) | 1
+        for place in range(waiting):
+            if place % _CHUNK == 0:
+                await asyncio.sleep(0)
+            if not queue:
+                break
+            plan, answer = queue.popleft()
+            self._digest_one(plan, answer, weight)
+
+    def _digest_one(self, plan: Plan, answer: Answer, weight: int) -> None:
+        takes = iter(plan.takes)
+        limited = False
+        for status in answer[1]:
+            if status is None or status[0].bucket is None:
+                continue
+            rule, verdict, _, _ = status
+            key, _, cost, _ = next(takes)
+            if cost < 1:
+                continue
+            name = (rule, key)
+            self._hottest.add(name, cost * weight)
+            if verdict in _REFUSED:
+                limited = True
+                self._denied.add(name, cost * weight)
+        if limited:
+            self._log.see(plan, answer)
+
+    def top(self, most: int) -> dict[str, list[Top]]:
+        """Return the keys with the most hits and those with the most denied ones, heaviest first."""
+        return {"hottest": self._named(self._hottest, most), "denied": self._named(self._denied, most)}
+
+    def _named(self, sketch: SpaceSaving[_BucketName], most: int) -> list[Top]:
+        """Name the heaviest; a rule before a reload and after it are two, and shown as one."""
+        found: dict[tuple[str, str, str], tuple[int, int]] = {}
+        for (rule, bucket_key), weight, error in sketch.heaviest(SKETCH_KEYS):
+            name = (rule.domain, rule.path, shown_key(rule, bucket_key, self._keys, self._salt))
+            before, error_before = found.get(name, (0, 0))
+            found[name] = (before + weight, error_before + error)
+        tops = [Top(*name, hits, error) for name, (hits, error) in found.items()]
+        return sorted(tops, key=lambda top: -top.hits)[:most]

@@ -1,0 +1,186 @@
+"""A store's URL: which servers, by which topology, with which login and TLS."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+Topology = Literal["single", "sentinel", "cluster"]
+
+SUPPORTED = (
+    "memory:, redis://HOST:PORT/DB, unix:///PATH/TO/SOCKET, redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB or "
+    "redis+cluster://HOST:PORT,HOST:PORT (rediss for TLS)"
+)
+_TOPOLOGIES: Mapping[str, Topology] = {"": "single", "sentinel": "sentinel", "cluster": "cluster"}
+_DEFAULT_PORT = {"single": 6379, "sentinel": 26379, "cluster": 6379}
+_OPTIONS = ("db", "password_file", "ssl_ca_certs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password", "sentinel_password_file")
+_SECRET = "password"  # noqa: S105 - what the names of secrets have in them
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One server: a host and port, or the `path` of a Unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return self.path
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user of the server's ACL, or only a password; the file is read at each connection, so it may be renewed."""
+
+    user: str = ""
+    password: str = field(default="", repr=False)
+    password_file: Path | None = None
+
+    def secret(self) -> str:
+        """Return the password. Raises OSError if its file cannot be read."""
+        if self.password_file is None:
+            return self.password
+        return self.password_file.read_text("utf-8").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What the server must prove, and what we prove to it; without `ca`, the system's certificates."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    check_hostname: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """Where buckets are: `servers` are the one server, the Sentinels, or some nodes of the cluster."""
+
+    topology: Topology
+    servers: tuple[Endpoint, ...]
+    db: int = 0
+    login: Login = Login()
+    tls: Tls | None = None
+    service: str = ""
+    """What the Sentinels call the primary."""
+    sentinel_login: Login = Login()
+
+
+def parse_address(url: str) -> StoreAddress:
+    """Return what *url* names. Raises ValueError, which repeats no secret."""
+    scheme, colon, _ = url.partition(":")
+    base, _, kind = scheme.partition("+")
+    if not colon or base not in {"redis", "rediss", "unix"} or kind not in _TOPOLOGIES:
+        raise ValueError(f"it is not supported: write {SUPPORTED}")
+    topology = _TOPOLOGIES[kind]
+    parts = urlsplit(url)
+    userinfo, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = userinfo.partition(":")
+    options = _options(parts.query, topology)
+    address = StoreAddress(
+        topology,
+        (),
+        login=Login(unquote(user), unquote(password), _path(options.get("password_file"))),
+        tls=_tls(options, base),
+    )
+    if base == "unix":
+        if hosts or kind or not parts.path:
+            raise ValueError("write unix:///PATH/TO/SOCKET")
+        return replace(address, servers=(Endpoint(path=unquote(parts.path)),), db=_db(options.get("db", "")))
+    servers = tuple(_endpoint(host, _DEFAULT_PORT[topology]) for host in hosts.split(","))
+    path = parts.path.strip("/")
+    if topology == "single" and len(servers) > 1:
+        raise ValueError("several servers need redis+cluster:// or redis+sentinel://")
+    if topology == "sentinel":
+        service, _, path = path.partition("/")
+        if not service:
+            raise ValueError(
+                "the name of the service is missing: write redis+sentinel://HOST:PORT/SERVICE/DB"
+            )
+        address = replace(address, service=unquote(service), sentinel_login=_sentinel_login(options))
+    db = _db(options.get("db") or path)
+    if db and topology == "cluster":
+        raise ValueError("a cluster has only database 0")
+    return replace(address, servers=servers, db=db)
+
+
+def masked_url(url: str) -> str:
+    """Return a store's URL as it may be shown: without user, password, and secrets among its options."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition(":")[0] + ":"
+    user, at, hosts = parts.netloc.rpartition("@")
+    shown = url.replace(user + at, "***@", 1) if at else url
+    if _SECRET not in parts.query.lower():
+        return shown
+    options = [
+        (name, "***" if _SECRET in name.lower() and not name.endswith("_file") else value)
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+    ]
+    netloc = f"***@{hosts}" if at else hosts
+    return urlunsplit((parts.scheme, netloc, parts.path, urlencode(options, safe="*/"), ""))
+
+
+def _options(query: str, topology: Topology) -> dict[str, str]:
+    known = (*_OPTIONS, *_SENTINEL_OPTIONS) if topology == "sentinel" else _OPTIONS
+    options = dict(parse_qsl(query))
+    for name in options:
+        if name not in known:
+            raise ValueError(f"{name!r} is not one of its options: {', '.join(known)}")
+    return options
+
+
+def _tls(options: Mapping[str, str], scheme: str) -> Tls | None:
+    if scheme == "rediss":
+        return Tls(
+            options.get("ssl_ca_certs"),
+            options.get("ssl_certfile"),
+            options.get("ssl_keyfile"),
+            _boolean(options, "ssl_check_hostname"),
+        )
+    if any(name.startswith("ssl_") for name in options):
+        raise ValueError("ssl_… options need a rediss scheme")
+    return None
+
+
+def _sentinel_login(options: Mapping[str, str]) -> Login:
+    return Login(
+        options.get("sentinel_username", ""),
+        options.get("sentinel_password", ""),
+        _path(options.get("sentinel_password_file")),
+    )
+
+
+def _endpoint(text: str, default_port: int) -> Endpoint:
+    try:
+        parts = urlsplit("//" + text)
+        return Endpoint(parts.hostname or "localhost", parts.port or default_port)
+    except ValueError:
+        raise ValueError("a server is written HOST:PORT, with a port up to 65535") from None
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _boolean(options: Mapping[str, str], name: str) -> bool:
+    text = options.get(name, "true")
+    if text.lower() not in _BOOLEANS:
+        raise ValueError(f"{name} is true or false")
+    return _BOOLEANS[text.lower()]
+
+
+def _db(text: str) -> int:
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("a database is a number, as in redis://HOST:PORT/0")
+    return int(text)

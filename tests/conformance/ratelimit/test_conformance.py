@@ -1,0 +1,110 @@
+"""The conformance cases, which are data: every row of the facts, with each algorithm on each store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from envoy_demo.processes import Processes
+from envoy_demo.valkey import Valkey, start_valkey
+from envoy_ratelimit.config import load_rules
+from envoy_ratelimit.core.algorithms import Algorithm
+from envoy_ratelimit.core.rules import Defaults
+from envoy_ratelimit.core.store import BucketStore
+from envoy_ratelimit.stores.memory import MemoryStore
+from envoy_sidecar.config.findings import InvalidConfigurationError
+from tests.conformance.ratelimit.harness import (
+    START_US,
+    Bench,
+    Clock,
+    ScriptedStore,
+    by_algorithm,
+    differs,
+    plain,
+    request_of,
+    steps,
+)
+
+HERE = Path(__file__).parent
+STORES = ("memory", "valkey")
+
+
+def read(file: Path) -> Any:
+    return YAML(typ="safe", pure=True).load(file.read_text("utf-8"))
+
+
+CASES: list[dict[str, Any]] = [
+    case for file in sorted((HERE / "cases").glob("*.yaml")) for case in read(file)
+]
+DECIDED = [case for case in CASES if "steps" in case]
+CHECKED = [case for case in CASES if "files" in case]
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with Processes(tmp_path_factory.mktemp("valkey")) as processes:
+        yield start_valkey(processes)
+
+
+def every() -> list[Any]:
+    return [
+        pytest.param(case, algorithm, store, id=f"{case['name']}-{algorithm}-{store}")
+        for case in DECIDED
+        for algorithm in Algorithm
+        if algorithm in case.get("algorithms", Algorithm)
+        for store in STORES
+    ]
+
+
+@pytest.mark.parametrize(("case", "algorithm", "store"), every())
+def test_case(
+    case: dict[str, Any], algorithm: Algorithm, store: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    clock = Clock()
+    opened: BucketStore = (
+        MemoryStore(clock=clock)
+        if store == "memory"
+        else ScriptedStore(request.getfixturevalue("valkey").port, clock)
+    )
+    bench = Bench(case, tmp_path, opened, algorithm, clock)
+    for number, step in enumerate(steps(case)):
+        clock.now_us = START_US + round(step.get("at", 0) * 1_000_000)
+        bench.store.is_down = step.get("store") == "down"
+        answer = plain(bench.ask(request_of(step)))
+        expected = step["expect"]
+        wanted = by_algorithm({"code": expected} if isinstance(expected, str) else expected, algorithm)
+        assert not (why := differs(answer, wanted)), f"step {number}: {step['ask']}: {why}"
+    labels = {label for _, label, _ in bench.metrics.decisions.counts}
+    assert "labels" not in case or labels == set(case["labels"])
+    opened.close()
+
+
+@pytest.mark.parametrize("case", CHECKED, ids=lambda case: case["name"])
+def test_configuration(case: dict[str, Any], tmp_path: Path) -> None:
+    for name, text in case["files"].items():
+        (tmp_path / name).write_text(text, "utf-8")
+    defaults = Defaults(**case.get("defaults", {}))
+    findings = case.get("findings", [])
+    try:
+        loaded = load_rules([tmp_path], strict=True, merge=case.get("merge", False), defaults=defaults)
+    except InvalidConfigurationError as error:
+        found = [str(finding).removeprefix(f"{tmp_path}/") for finding in error.findings]
+        assert len(found) == len(findings), found
+        assert all(part in one for part, one in zip(findings, found, strict=True)), found
+    else:
+        assert not findings
+        assert [f"{rule['path']} {rule['limit']}" for rule in loaded.rules.describe()] == case["limits"]
+
+
+def test_every_row_of_the_facts_has_a_case() -> None:
+    rows = [row for table in read(HERE / "rows.yaml").values() for row in table]
+    covered = {row for case in CASES for row in case["rows"]}
+    assert covered == set(rows)
+    assert len(rows) == len(set(rows))
+
+
+def test_every_case_has_a_name_of_its_own() -> None:
+    names = [case["name"] for case in CASES]
+    assert len(names) == len(set(names))

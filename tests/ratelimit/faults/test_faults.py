@@ -1,0 +1,214 @@
+"""The store is stopped, paused, emptied and failed over under load: every request is answered, and in time.
+
+A batch waits for the store for 10 ms in all, and a request may arrive just after a batch has set out: so 20 ms, and
+MARGIN_S for what a busy machine adds to two processes and a load generator in Python.
+"""
+
+import asyncio
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from envoy_demo.ports import LOOPBACK
+from envoy_demo.processes import Processes
+from envoy_demo.services import Service, start_ratelimit
+from tests.ratelimit.faults.load import LIMITS, Answers, Load, request, threads_and_files
+from tests.ratelimit.servers import Server, start_sentinels, start_server
+
+DEADLINE_S = 0.010
+MARGIN_S = 0.250
+IDLE_THREADS = 4
+"""The event loop's pool may grow by so many meanwhile; something left by each batch or probe would be hundreds."""
+WIDE = request("wide", "x")
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    with Processes(tmp_path) as started:
+        yield started
+
+
+def serve(processes: Processes, url: str, *options: str) -> Service:
+    limits = processes.folder / "limits.yaml"
+    limits.write_text(LIMITS, "utf-8")
+    service = start_ratelimit(processes, limits, url, options)
+    service.wait_ready()
+    return service
+
+
+def assert_all_answered_in_time(answers: Answers) -> None:
+    assert answers.errors == []
+    assert answers.decided + answers.undecided >= answers.sent - 12  # those in flight are counted later
+    assert answers.slowest_s <= 2 * DEADLINE_S + MARGIN_S
+
+
+def metric(service: Service, name: str, **labels: str) -> float:
+    with urlopen(f"http://{LOOPBACK}:{service.admin_port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    wanted = [f'{key}="{value}"' for key, value in labels.items()]
+    found = [line for line in lines if line.startswith(name) and all(label in line for label in wanted)]
+    return sum(float(line.rpartition(" ")[2]) for line in found)
+
+
+async def test_a_store_that_hangs_costs_one_batch_its_wait_and_is_exact_afterwards(
+    processes: Processes,
+) -> None:
+    server = start_server(processes)
+    service = serve(processes, server.url)
+    async with Load(service, WIDE) as load:
+        await load.until_decided()
+        before = threads_and_files(service)
+        timeouts = metric(service, "ratelimit_store_failures", kind="timeout")
+        await load.renew()
+        server.process.signal(signal.SIGSTOP)
+        await load.until_undecided()
+        await load.renew()
+        await asyncio.sleep(1.5)
+        hung = await load.renew()
+        during = threads_and_files(service)
+        server.process.signal(signal.SIGCONT)
+        await load.until_decided()
+        assert_all_answered_in_time(hung)
+        assert hung.decided == 0
+        assert hung.passed == hung.undecided > 100
+        # A second and a half of batches, of which the first waited; the others found the breaker open.
+        assert metric(service, "ratelimit_store_failures", kind="timeout") - timeouts <= 3
+        assert metric(service, "ratelimit_store_failures", kind="open") > 20
+        # One thread tries to connect, on one socket.
+        assert during[0] <= before[0] + 1 + IDLE_THREADS
+        assert during[1] <= before[1] + 2
+        assert_all_answered_in_time(await load.renew())
+    after = threads_and_files(service)
+    assert after[0] <= before[0] + IDLE_THREADS
+    assert after[1] <= before[1] + 1
+
+
+async def test_a_store_that_dies_is_found_again_when_it_is_back(processes: Processes) -> None:
+    server = start_server(processes)
+    service = serve(processes, server.url, "--on-store-failure", "deny")
+    async with Load(service, WIDE) as load:
+        await load.until_decided()
+        before = threads_and_files(service)
+        for _ in range(2):
+            await load.renew()
+            server.process.kill()
+            await load.until_undecided()
+            await asyncio.sleep(0.5)
+            down = await load.renew()
+            assert_all_answered_in_time(down)
+            assert down.passed == down.admitted
+            server = start_server(processes, port=server.port)
+            await load.until_decided()
+        assert_all_answered_in_time(await load.renew())
+    after = threads_and_files(service)
+    assert after[0] <= before[0] + IDLE_THREADS
+    assert after[1] <= before[1] + 1
+
+
+async def test_a_service_starts_without_its_store_and_is_exact_when_it_appears(processes: Processes) -> None:
+    server = start_server(processes)
+    server.process.kill()
+    service = serve(processes, server.url)
+    async with Load(service, request("narrow", "new"), callers=4) as load:
+        await load.until_undecided()
+        assert_all_answered_in_time(await load.renew())
+        start_server(processes, port=server.port)
+        await load.until_decided()
+        assert_all_answered_in_time(load.answers)
+    assert (await remaining(service, "narrow", "new")) == 3000 - load.answers.admitted
+
+
+async def test_a_script_flush_under_load_loses_nothing(processes: Processes) -> None:
+    server = start_server(processes)
+    service = serve(processes, server.url, "--store-timeout", "5")
+    async with Load(service, WIDE) as load:
+        await load.until_decided()
+        await load.renew()
+        for _ in range(20):
+            server.ask("SCRIPT", "FLUSH")
+            await asyncio.sleep(0.02)
+        assert load.answers.undecided == 0
+        assert load.answers.errors == []
+    assert metric(service, "ratelimit_store_failures") == 0
+
+
+async def test_after_a_flush_of_the_data_buckets_begin_anew(processes: Processes) -> None:
+    server = start_server(processes)
+    service = serve(processes, server.url, "--store-timeout", "5")
+    async with Load(service, request("narrow", "flushed"), callers=4, pause_s=0) as load:
+        await load.until_refused()
+        assert load.answers.admitted <= 3000
+        server.ask("FLUSHALL")
+        await load.renew()
+        # What is known empty here is refused for a second at most.
+        await load.until(lambda answers: answers.admitted > 0, 5)
+
+
+async def test_a_bucket_that_is_empty_is_refused_without_asking(processes: Processes) -> None:
+    server = start_server(processes)
+    service = serve(processes, server.url, "--store-timeout", "5")
+    async with Load(service, request("narrow", "spent"), callers=8, pause_s=0) as load:
+        await load.until_refused()
+        asked = calls_of(server)
+        await load.renew()
+        await asyncio.sleep(1)
+        assert load.answers.decided > 300
+        assert load.answers.admitted == 0
+        assert calls_of(server) - asked <= 5
+    assert metric(service, "ratelimit_remembered_denials") > 300
+
+
+def calls_of(server: Server) -> int:
+    info = server.ask("INFO", "commandstats")
+    found = info if isinstance(info, dict) else json.loads(info)
+    return int(found.get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+async def remaining(service: Service, key: str, value: str) -> int:
+    async with Load(service, request(key, value, hits=0), callers=0) as load:
+        answer = await load.ask(request(key, value, hits=0))
+    return answer.statuses[0].limit_remaining
+
+
+async def test_two_services_on_one_store_admit_together_what_one_would(processes: Processes) -> None:
+    server = start_server(processes)
+    services = [serve(processes, server.url, "--store-timeout", "5") for _ in range(2)]
+    body = request("narrow", "shared")
+    async with (
+        Load(services[0], body, callers=6, pause_s=0) as one,
+        Load(services[1], body, callers=6, pause_s=0) as two,
+    ):
+        await asyncio.gather(one.until_refused(), two.until_refused())
+    # Two more: each load begins with a call that it does not count.
+    assert one.answers.admitted + two.answers.admitted + 2 == 3000
+    assert one.answers.admitted > 10
+    assert two.answers.admitted > 10
+    assert not any(load.answers.errors or load.answers.undecided for load in (one, two))
+
+
+async def test_a_fail_over_in_the_middle_admits_again_at_most_what_was_not_replicated(
+    processes: Processes,
+) -> None:
+    watched = start_sentinels(processes)
+    service = serve(processes, watched.url, "--on-store-failure", "deny")
+    body = request("narrow", "failed over")
+    async with Load(service, body, callers=4, pause_s=0.01) as load:
+        await load.until_decided()
+        watched.primary.process.signal(signal.SIGSTOP)
+        await load.until_undecided()
+        frozen = load.answers.admitted
+        await load.until_decided(40)
+        assert watched.replica.ask("ROLE")[0] == "master"
+        # The old primary comes back, as a replica: nobody is to ask it any more.
+        watched.primary.process.signal(signal.SIGCONT)
+        await asyncio.sleep(1)
+        assert_all_answered_in_time(load.answers)
+    used = 3000 - await remaining(service, "narrow", "failed over")
+    admitted = load.answers.admitted + 1
+    # What the old primary admitted and had not passed on when it stopped: less than it admitted in one second.
+    assert admitted - 450 <= used <= admitted + 12
+    assert frozen > 0

@@ -1,0 +1,157 @@
+"""The admin server's own routes, on a real process."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from envoy_ratelimit.cli import app
+from envoy_sidecar import cli
+from tests.ratelimit.asking import Admin, ratelimit
+
+LIMITS = """
+domain: edge
+descriptors:
+  - key: user
+    rate_limit: { unit: day, requests_per_unit: 2 }
+  - key: path
+    value: /api/*
+    shadow_mode: true
+    rate_limit: { unit: minute, requests_per_unit: 5 }
+  - key: free
+    rate_limit: { unlimited: true }
+"""
+
+
+@pytest.fixture(scope="module")
+def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
+    folder = tmp_path_factory.mktemp("http")
+    (folder / "limits.yaml").write_text(LIMITS, "utf-8")
+    with ratelimit(folder, "--config", str(folder), "--decision-log", "1") as started:
+        yield started
+
+
+def test_json_decides_as_grpc_does(admin: Admin) -> None:
+    answers = [admin.ask("edge", {"user": "json"}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[0].json() == {
+        "overallCode": "OK",
+        "statuses": [
+            {
+                "code": "OK",
+                "currentLimit": {"requestsPerUnit": 2, "unit": "DAY"},
+                "limitRemaining": 1,
+                "durationUntilReset": "43200s",
+            }
+        ],
+    }
+    assert answers[2].json()["overallCode"] == "OVER_LIMIT"
+    assert admin.ask("edge", {"nobody": "x"}).json() == {"overallCode": "OK", "statuses": [{"code": "OK"}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "not a RateLimitRequest"),
+        (b"{", "not a RateLimitRequest"),
+        (b"\xff\xfe", "not a RateLimitRequest"),
+        (b"[" * 100_000, "not a RateLimitRequest"),
+        ({"domain": "edge", "unknown": 1}, "unknown"),
+        ({"domain": "", "descriptors": [{"entries": [{"key": "user"}]}]}, "domain"),
+        ({"domain": "edge"}, "descriptors"),
+        ({"domain": "edge", "hitsAddend": -1}, "hitsAddend"),
+    ],
+)
+def test_json_that_is_no_request_is_a_400_that_says_why(admin: Admin, body: object, said: str) -> None:
+    answer = admin.post(body)
+    assert answer.status_code == 400
+    assert said in answer.text
+
+
+def test_json_that_is_too_large_is_a_413(admin: Admin) -> None:
+    assert admin.post(b" " * (5 * 1024 * 1024)).status_code == 413
+
+
+def test_json_is_posted(admin: Admin) -> None:
+    assert admin.get("/json").status_code == 405
+
+
+def test_rlconfig_has_a_line_for_each_limit(admin: Admin) -> None:
+    lines = admin.get("/rlconfig").text.splitlines()
+    assert [line.partition(", quota_mode")[0] for line in lines] == [
+        "edge.user: unit=DAY requests_per_unit=2, shadow_mode: false",
+        "edge.path_/api/*: unit=MINUTE requests_per_unit=5, shadow_mode: true",
+        "edge.free: unlimited, shadow_mode: false",
+    ]
+
+
+def test_healthcheck_says_ok(admin: Admin) -> None:
+    answer = admin.get("/healthcheck")
+    assert (answer.status_code, answer.text) == (200, "OK")
+
+
+def test_stats_have_the_references_names(admin: Admin) -> None:
+    for _ in range(7):
+        admin.ask("edge", {"path": "/api/stats"})
+    stats = dict(line.split(": ") for line in admin.get("/stats").text.splitlines())
+    name = "ratelimit.service.rate_limit.edge.path_/api/*"
+    counts = {
+        key.removeprefix(f"{name}."): int(value) for key, value in stats.items() if key.startswith(name)
+    }
+    assert counts == {"total_hits": 7, "within_limit": 5, "near_limit": 1, "over_limit": 2, "shadow_mode": 2}
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "x", "1001", "9" * 5000])
+def test_top_wants_a_number(admin: Admin, count: str) -> None:
+    assert admin.get(f"/top?count={count}").status_code == 400
+
+
+def test_top_shows_what_is_refused_and_the_log_says_so(
+    admin: Admin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(9):
+        admin.ask("edge", {"user": "[red]loud"})
+    row = {"domain": "edge", "rule": "user", "key": "[red]loud", "hits": 7, "error": 0}
+    admin.service.process.until(
+        lambda: True if row in admin.get("/top").json()["denied"] else None, "the denied key in /top"
+    )
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(app, ["top", "--admin", admin.address])
+    assert stopped.value.code == 0
+    assert "[red]loud" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.run(app, ["top", "--admin", admin.address, "--format", "json"])
+    assert row in json.loads(capsys.readouterr().out)["denied"]
+    admin.service.process.until_logged("rule='user' limit='2/DAY' verdict='over_limit'")
+
+
+def test_check_asks_over_grpc(admin: Admin, capsys: pytest.CaptureFixture[str]) -> None:
+    def check(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as stopped:
+            cli.run(app, ["check", "--listen", admin.listen, "--domain", "edge", *arguments])
+        code = stopped.value.code
+        assert isinstance(code, int)
+        return code, capsys.readouterr().out
+
+    def left(shown: str) -> int:
+        remaining: int = json.loads(shown)["statuses"][0].get("limitRemaining", 0)
+        return remaining
+
+    peeks = [check("user=grpc", "--peek", "--format", "json") for _ in range(2)]
+    assert [(code, left(shown)) for code, shown in peeks] == [(0, 2), (0, 2)]
+    assert check("user=grpc", "--hits", "2")[0] == 0
+    code, shown = check("user=grpc", "+", "free=x")
+    assert code == 1
+    assert "OVER_LIMIT" in shown
+    assert "2/DAY" in shown
+
+
+def test_a_service_that_is_not_there_is_a_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        ["check", "--listen", "127.0.0.1:1", "--domain", "d", "a=b"],
+        ["top", "--admin", "127.0.0.1:1"],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            cli.run(app, arguments)
+        assert stopped.value.code == 2
+        assert "127.0.0.1:1" in capsys.readouterr().err

@@ -1,0 +1,132 @@
+"""The library: limits in a plain Python program."""
+
+import doctest
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import envoy_ratelimit
+from envoy_demo.valkey import Valkey
+from envoy_ratelimit import Decision, RateLimiter, library
+from envoy_sidecar.config.findings import InvalidConfigurationError
+
+LIMITS = """
+domain: api
+descriptors:
+  - key: user
+    rate_limit: {{ unit: day, requests_per_unit: {allowed} }}
+  - key: path
+    rate_limit: {{ unit: day, requests_per_unit: 100 }}
+  - key: banned
+    rate_limit: {{ unit: day, requests_per_unit: 0 }}
+"""
+
+
+@pytest.fixture
+def limits(tmp_path: Path) -> Path:
+    file = tmp_path / "limits.yaml"
+    file.write_text(LIMITS.format(allowed=2), "utf-8")
+    return file
+
+
+def left(decision: Decision) -> list[int | None]:
+    return [None if state is None else state.remaining for state in decision.limits]
+
+
+def test_its_documentation_is_true() -> None:
+    assert doctest.testmod(library) == (0, 7)
+
+
+def test_five_lines_are_a_program(limits: Path) -> None:
+    program = (
+        "from envoy_ratelimit import RateLimiter\n"
+        f"limiter = RateLimiter({str(limits)!r})\n"
+        'decision = limiter.check("api", {"user": "alice"})\n'
+        "if decision.allowed:\n"
+        "    print(decision.limits[0].remaining)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "1\n"
+
+
+def test_importing_the_package_costs_no_library() -> None:
+    code = "import sys, envoy_ratelimit; sys.exit('envoy_ratelimit.library' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with pytest.raises(AttributeError, match="Limiter"):
+        _ = envoy_ratelimit.Limiter
+
+
+def test_if_one_of_several_refuses_none_is_charged(limits: Path) -> None:
+    with RateLimiter(limits) as limiter:
+        both = ({"user": "ann"}, {"path": "/"})
+        assert [limiter.check("api", *both).allowed for _ in range(3)] == [True, True, False]
+        assert left(limiter.peek("api", *both)) == [0, 98]
+
+
+def test_costs_peeks_and_hits_given_back(limits: Path) -> None:
+    limiter = RateLimiter([limits])
+    assert limiter.check("api", {"user": "ann"}, hits=2).allowed
+    assert left(limiter.peek("api", {"user": "ann"})) == [0]
+    limiter.give_back("api", {"user": "ann"})
+    assert left(limiter.peek("api", {"user": "ann"})) == [1]
+    too_much = limiter.check("api", {"user": "ann"}, hits=3)
+    assert (too_much.allowed, too_much.retry_after_s) == (False, None)
+
+
+def test_a_ban_and_no_limit(limits: Path) -> None:
+    limiter = RateLimiter(limits)
+    assert not limiter.check("api", {"banned": "x"}).allowed
+    free = limiter.check("other", {"user": "ann"})
+    assert (free.allowed, free.limits, free.retry_after_s) == (True, (None,), None)
+
+
+def test_a_reload_holds_and_a_broken_one_does_not(limits: Path) -> None:
+    limiter = RateLimiter(limits)
+    limiter.check("api", {"path": "/"})
+    limits.write_text(LIMITS.format(allowed=7), "utf-8")
+    limiter.reload()
+    assert left(limiter.peek("api", {"user": "ann"}, {"path": "/"})) == [7, 99]
+    limits.write_text("domain: [", "utf-8")
+    with pytest.raises(InvalidConfigurationError):
+        limiter.reload()
+    assert left(limiter.peek("api", {"user": "ann"})) == [7]
+
+
+def test_threads_admit_together_what_the_limit_says() -> None:
+    limiter = RateLimiter.from_text(LIMITS.format(allowed=100))
+    allowed: list[bool] = []
+
+    def work() -> None:
+        allowed.extend(limiter.check("api", {"user": "ann"}).allowed for _ in range(50))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(allowed), sum(allowed)) == (400, 100)
+
+
+def test_two_programs_share_redis(limits: Path, valkey: Valkey) -> None:
+    limits.write_text(LIMITS.format(allowed=3), "utf-8")
+    both = [RateLimiter(limits, store=valkey.url, store_timeout_s=5) for _ in range(2)]
+    user = {"user": "library"}
+    assert [both[turn % 2].check("api", user).allowed for turn in range(4)] == [True, True, True, False]
+    for limiter in both:
+        limiter.close()
+
+
+def test_what_is_no_request_is_said(limits: Path) -> None:
+    limiter = RateLimiter(limits)
+    with pytest.raises(ValueError, match="at least one"):
+        limiter.check("api")
+    for hits in (0, -1):
+        with pytest.raises(ValueError, match="hits"):
+            limiter.check("api", {"user": "ann"}, hits=hits)
+        with pytest.raises(ValueError, match="hits"):
+            limiter.give_back("api", {"user": "ann"}, hits=hits)
+    with pytest.raises(ValueError, match="store"):
+        RateLimiter(limits, store="http://x")

@@ -1,0 +1,157 @@
+"""The dashboard and the alert rules that are shipped: each metric and label in them is one that the service has."""
+
+import asyncio
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from ruamel.yaml import YAML
+
+from envoy_demo.ports import free_port
+from envoy_demo.valkey import Valkey
+from envoy_ratelimit import wire
+from tests.ratelimit.ads import AdsServer, ads_server, limits
+from tests.ratelimit.asking import ratelimit
+
+FOLDER = Path(__file__).parents[2] / "docs" / "observability"
+DASHBOARD = FOLDER / "ratelimit-dashboard.json"
+ALERTS = FOLDER / "ratelimit-alerts.yaml"
+LIMITS = """
+domain: edge
+descriptors:
+  - key: user
+    rate_limit: { unit: day, requests_per_unit: 1 }
+  - key: shadow
+    shadow_mode: true
+    rate_limit: { unit: day, requests_per_unit: 1 }
+  - key: roomy
+    rate_limit: { unit: day, requests_per_unit: 9 }
+"""
+_METRIC = re.compile(r"([a-z_]+)\{([^}]*)\}")
+_GROUPED = re.compile(r"\bby \(([^)]*)\)")
+_OF_PROMETHEUS = {"job", "instance"}
+_ONLY_AFTER_A_FAULT_OF_OURS = {"ratelimit_errors_total"}
+
+Samples = dict[str, set[tuple[str, str]]]
+
+
+def expressions() -> list[str]:
+    dashboard = json.loads(DASHBOARD.read_text("utf-8"))
+    panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    groups: Any = YAML(typ="safe").load(ALERTS.read_text("utf-8"))["groups"]
+    return panels + [rule["expr"] for group in groups for rule in group["rules"]]
+
+
+def samples_of(text: str) -> Samples:
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels.items())
+    return found
+
+
+@contextmanager
+def control_plane() -> Iterator[AdsServer]:
+    """An ADS server on a loop of its own, that has sent good limits and then bad ones."""
+    ads = AdsServer()
+    loop = asyncio.new_event_loop()
+    started, stop = threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        async with ads_server(ads=ads):
+            ads.publish(limits("edge", 5))
+            started.set()
+            await ads.heard()
+            await ads.heard()
+            ads.publish(limits("", 5))
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield ads
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Samples:
+    """What services say that saw everything: refusals, broken limits, no Redis, a control plane that errs."""
+    folder = tmp_path_factory.mktemp("scrape")
+    file = folder / "limits.yaml"
+    file.write_text(LIMITS, "utf-8")
+    texts = []
+    with ratelimit(folder, "--config", str(file), "--metrics-max-rules", "2") as admin:
+        for key in ("user", "user", "shadow", "shadow", "roomy", "nobody"):
+            admin.ask("edge", {key: "ann"})
+        with grpc.insecure_channel(admin.listen) as channel:
+            method = f"/{wire.SERVICE}/{wire.METHOD}"
+            ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+            with pytest.raises(grpc.RpcError):
+                ask(b"", timeout=10)
+        file.write_text("domain: [", "utf-8")
+        admin.service.process.until_logged("the old configuration serves on")
+        texts.append(admin.get("/metrics").text)
+    file.write_text(LIMITS, "utf-8")
+    with ratelimit(folder, "--config", str(file), "--store", f"redis://127.0.0.1:{free_port()}") as admin:
+        admin.ask("edge", {"user": "ann"})
+        texts.append(admin.get("/metrics").text)
+    with ratelimit(folder, "--config", str(file), "--store", valkey.url, "--store-timeout", "1") as admin:
+        for _ in range(4):
+            admin.ask("edge", {"user": "scraped"})
+        texts.append(admin.get("/metrics").text)
+    with control_plane() as ads, ratelimit(folder, "--config-xds", f"127.0.0.1:{ads.port}") as admin:
+        admin.service.process.until_logged("refused; the limits before it serve on")
+        texts.append(admin.get("/metrics").text)
+        assert "xds:resources[0]" in admin.get("/readyz").text
+    assert 'result="over_limit_with_local_cache"' in "".join(texts)
+    return samples_of("".join(texts))
+
+
+def test_there_are_expressions() -> None:
+    assert len(expressions()) > 20
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_each_metric_and_label_is_one_that_the_service_has(expression: str, scraped: Samples) -> None:
+    used = _METRIC.findall(expression)
+    assert used
+    known = set(_OF_PROMETHEUS)
+    for name, selectors in used:
+        if name in _ONLY_AFTER_A_FAULT_OF_OURS:
+            continue
+        assert name in scraped
+        labels = {label for label, _ in scraped[name]}
+        known |= labels
+        for label, operator, value in re.findall(r'([a-z_]+)(=~|=)"([^"]*)"', selectors):
+            assert label in labels | _OF_PROMETHEUS
+            if operator == "=":
+                assert (label, value) in scraped[name]
+    for group in _GROUPED.findall(expression):
+        assert {label.strip() for label in group.split(",")} <= known
+
+
+def test_every_bare_metric_is_seen_by_that_test() -> None:
+    for expression in expressions():
+        left = _METRIC.sub("", expression)
+        assert not re.search(r"\b(ratelimit|config|grpc|health)_", left), expression
+
+
+def test_alerts_say_what_to_do_and_the_dashboard_has_titles() -> None:
+    groups: Any = YAML(typ="safe").load(ALERTS.read_text("utf-8"))["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+        assert rule["annotations"]["summary"]
+        assert rule["annotations"]["description"]
+    panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels) == len({panel["title"] for panel in panels})

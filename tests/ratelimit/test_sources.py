@@ -1,0 +1,148 @@
+"""The service with its sources of limits: files of which one is broken, and a control plane."""
+
+import asyncio
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from envoy_demo.ports import free_port
+from envoy_demo.valkey import Valkey
+from envoy_ratelimit.observe.metrics import reference_stats
+from envoy_ratelimit.server import RatelimitSidecar
+from envoy_ratelimit.settings import RatelimitSettings
+from envoy_ratelimit.wire_json import make_request, response_as_data
+from envoy_sidecar.config.findings import InvalidConfigurationError
+from envoy_sidecar.transport.port import Call
+from tests.ratelimit.ads import ads_server, limits
+from tests.runtime.serving import until
+
+GOOD = "domain: {name}\ndescriptors:\n  - key: user\n    rate_limit: {{ unit: day, requests_per_unit: {allowed} }}\n"
+
+
+def write(folder: Path, name: str, allowed: int | None) -> None:
+    text = "domain: [" if allowed is None else GOOD.format(name=name, allowed=allowed)
+    (folder / f"{name}.yaml").write_text(text, "utf-8")
+
+
+def held(sidecar: RatelimitSidecar) -> list[str]:
+    return [f"{rule.domain} {rule.rate}" for rule in sidecar.rules.rules]
+
+
+def left(sidecar: RatelimitSidecar, domain: str) -> object:
+    (answer,) = sidecar.decide([Call(make_request(domain, [[("user", "ann")]], hits=0))])
+    assert isinstance(answer, bytes)
+    statuses = response_as_data(answer)["statuses"]
+    assert isinstance(statuses, list)
+    return statuses[0].get("limitRemaining")
+
+
+def test_a_broken_file_at_the_start_is_left_out_and_said(tmp_path: Path) -> None:
+    write(tmp_path, "a", 1)
+    write(tmp_path, "b", None)
+    sidecar = RatelimitSidecar(RatelimitSettings(config=(tmp_path,)))
+    assert held(sidecar) == ["a 1/DAY"]
+    (concern,) = sidecar.concerns()
+    assert concern.startswith("left out: ")
+    assert "b.yaml:" in concern
+    write(tmp_path, "b", 2)
+    sidecar.reload()
+    assert held(sidecar) == ["a 1/DAY", "b 2/DAY"]
+    assert sidecar.concerns() == ()
+
+
+def test_a_file_that_breaks_holds_as_it_was_while_the_others_change(tmp_path: Path) -> None:
+    write(tmp_path, "a", 1)
+    write(tmp_path, "b", 2)
+    sidecar = RatelimitSidecar(RatelimitSettings(config=(tmp_path,)))
+    write(tmp_path, "a", 5)
+    write(tmp_path, "b", None)
+    with pytest.raises(InvalidConfigurationError) as caught:
+        sidecar.reload()
+    assert all("b.yaml" in finding.position.file for finding in caught.value.findings)
+    assert held(sidecar) == ["a 5/DAY", "b 2/DAY"]
+
+
+def test_with_strict_config_one_broken_file_refuses_all(tmp_path: Path) -> None:
+    write(tmp_path, "a", 1)
+    settings = RatelimitSettings(config=(tmp_path,), strict_config=True)
+    sidecar = RatelimitSidecar(settings)
+    write(tmp_path, "a", 5)
+    write(tmp_path, "b", None)
+    with pytest.raises(InvalidConfigurationError):
+        sidecar.reload()
+    assert held(sidecar) == ["a 1/DAY"]
+    with pytest.raises(InvalidConfigurationError):
+        RatelimitSidecar(settings)
+
+
+def test_shadow_mode_and_the_default_algorithm_hold_for_all(tmp_path: Path) -> None:
+    write(tmp_path, "a", 1)
+    settings = RatelimitSettings(config=(tmp_path,), shadow_mode=True, default_algorithm="fixed_window")
+    (rule,) = RatelimitSidecar(settings).rules.rules
+    assert (rule.shadow_mode, rule.algorithm) == (True, "fixed_window")
+
+
+async def test_limits_of_a_control_plane_are_there_before_it_serves_and_change_while_it_does() -> None:
+    async with ads_server() as ads:
+        ads.publish(limits("edge", 5))
+        sidecar = RatelimitSidecar(RatelimitSettings(config_xds=f"127.0.0.1:{ads.port}"))
+        assert not sidecar.is_serving
+        await sidecar.start()
+        try:
+            assert sidecar.is_serving
+            assert left(sidecar, "edge") == 5
+            assert sidecar.reload() == "limits come over xDS, whenever they change"
+            ads.publish(limits("edge", 6))
+            await until(lambda: left(sidecar, "edge") == 6)
+            ads.publish(limits("edge", 7, key=""))
+            await until(lambda: bool(sidecar.concerns()))
+            assert "key must not be empty" in sidecar.concerns()[0]
+            assert left(sidecar, "edge") == 6
+            shown = sidecar.describe()["xds"]
+            assert isinstance(shown, dict)
+            assert (shown["version"], shown["connected"]) == ("v2", True)
+        finally:
+            await sidecar.drain()
+            assert not sidecar.is_serving
+            await sidecar.stop()
+
+
+async def test_without_a_control_plane_it_serves_after_a_while_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sidecar = RatelimitSidecar(RatelimitSettings(config_xds="127.0.0.1:1", config_xds_wait=0.05))
+    async with asyncio.timeout(5):
+        await sidecar.start()
+    assert "until they do, every request passes" in caplog.text
+    assert not sidecar.is_serving
+    assert left(sidecar, "edge") is None
+    await until(lambda: bool(sidecar.concerns()))
+    await sidecar.stop()
+
+
+def test_without_a_store_local_buckets_hold_their_share(tmp_path: Path) -> None:
+    write(tmp_path, "a", 4)
+    store = f"redis://127.0.0.1:{free_port()}"
+    settings = RatelimitSettings(
+        config=(tmp_path,), store=store, store_timeout=0.05, on_store_failure="local", local_share=0.5
+    )
+    sidecar = RatelimitSidecar(settings)
+    request = Call(make_request("a", [[("user", "ann")]]))
+    answers = [sidecar.decide([request])[0] for _ in range(3)]
+    codes = [response_as_data(answer)["overallCode"] for answer in answers if isinstance(answer, bytes)]
+    assert codes == ["OK", "OK", "OVER_LIMIT"]
+    asyncio.run(sidecar.stop())
+
+
+def test_refusals_that_are_only_remembered_are_told_apart(tmp_path: Path, valkey: Valkey) -> None:
+    write(tmp_path, "remembered", 1)
+    sidecar = RatelimitSidecar(RatelimitSettings(config=(tmp_path,), store=valkey.url, store_timeout=5))
+    request = Call(make_request("remembered", [[("user", str(uuid4()))]]))
+    for _ in range(4):
+        sidecar.decide([request])
+    hits = {labels[2]: count for labels, count in sidecar.observer.metrics.hits.counts.items()}
+    assert hits == {"near_limit": 1, "over_limit": 1, "over_limit_with_local_cache": 2}
+    stats = dict(reference_stats(sidecar.observer.metrics.hits.counts))
+    assert stats["ratelimit.service.rate_limit.remembered.user.over_limit"] == 3
+    asyncio.run(sidecar.stop())
