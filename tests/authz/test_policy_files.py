@@ -110,7 +110,8 @@ def test_a_link_to_nothing_is_an_error_since_a_denial_may_be_missing(
 
 def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
-    assert problems(missing) == [f"{missing}:1:1: error: can't be read: No such file or directory"]
+    (found,) = problems(missing)
+    assert found.startswith(f"{missing}:1:1: error: can't be read: No such file or directory")
 
 
 @pytest.mark.parametrize("method", [Path.stat, Path.iterdir, Path.read_bytes])
@@ -211,7 +212,7 @@ def test_all_findings_of_all_files_come_at_once_in_order(tmp_path: Path) -> None
     (tmp_path / "e.yaml").write_text(policy("e").replace("{}", "{action: DENY, rules: [{}]}"))
     assert [finding.removeprefix(f"{tmp_path}/").partition(";")[0] for finding in problems(tmp_path)] == [
         "a.yaml:5:3: error: unknown key 'ruls' (spec.ruls)",
-        "a.yaml:7:7: error: 'when' is not supported yet (spec.rules[0].when)",
+        "a.yaml:7:13: error: is an empty list (spec.rules[0].when)",
         "a.yaml:8:33: error: 'a' does not begin with `/`, as every path does (spec.rules[0].to[0].operation.paths[0])",
         "b.yaml:1:2: error: while parsing a flow node expected the node content, but found '<stream end>'",
         "c.yaml:1:1: error: this is not UTF-8",

@@ -6,6 +6,7 @@ import pytest
 
 from envoy_authz.cli import app
 from envoy_authz.server import AuthzSidecar
+from envoy_authz.settings import AuthzSettings
 from envoy_sidecar import cli
 from envoy_sidecar.config.findings import InvalidConfigurationError
 from envoy_sidecar.pb.authz_pb2 import CheckRequest, CheckResponse
@@ -73,3 +74,30 @@ def test_a_start_with_broken_policies_names_every_place(
     said = capsys.readouterr().err
     assert f"{tmp_path}/a.yaml:1:7: error" in said
     assert f"{tmp_path}/b.yaml:1:7: error" in said
+
+
+def test_the_options_reach_the_policies(tmp_path: Path) -> None:
+    write(tmp_path, "first", "/first")
+    settings = AuthzSettings(
+        policies=(tmp_path,),
+        default_action="allow",
+        root_namespace="root",
+        trusted_hops=2,
+        path_normalization="MERGE_SLASHES",
+        path_ambiguity="report",
+    )
+    described = AuthzSidecar(settings.policies, settings.decisions).describe()
+    assert {name: described[name] for name in ("default_action", "root_namespace", "trusted_hops")} == {
+        "default_action": "ALLOW",
+        "root_namespace": "root",
+        "trusted_hops": 2,
+    }
+    assert (described["path_normalization"], described["path_ambiguity"]) == ("MERGE_SLASHES", "report")
+
+
+def test_several_namespaces_are_a_warning_since_requests_must_say_theirs(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        text = POLICY.format(name=name, path="/").replace("name: " + name, f"name: {name}, namespace: {name}")
+        (tmp_path / f"{name}.yaml").write_text(text, "utf-8")
+    described = AuthzSidecar([tmp_path]).describe()
+    assert "policies of several namespaces (one, two)" in str(described["warnings"])

@@ -8,7 +8,20 @@ from envoy_data_plane.envoy.service.auth.v3 import CheckResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envoy_authz.core import Action, Decision, Operation, Policy, PolicySet, Reason, RequestView, Rule, Source
+from envoy_authz.core import (
+    Action,
+    Authentication,
+    Decision,
+    Operation,
+    Outcome,
+    Policy,
+    PolicySet,
+    Reason,
+    RequestView,
+    Rule,
+    Source,
+)
+from envoy_authz.core.authentication import ANONYMOUS
 from envoy_authz.wire import CheckAdapter, allowed_response, denied_response
 from envoy_sidecar.pb import authz_pb2
 
@@ -127,7 +140,8 @@ def test_what_cannot_be_read_is_denied_as_malformed(payload: bytes) -> None:
 
 
 class Broken:
-    def decide(self, request: RequestView) -> Decision:
+    def evaluate(self, request: RequestView, authentication: Authentication) -> Outcome:
+        assert authentication is ANONYMOUS
         raise RuntimeError(request.path)
 
 

@@ -76,6 +76,12 @@ ENUM_NAMESAKES = {
     "RateLimitResponse.Code": (LIMIT, "RateLimitResponseCode"),
     "RateLimitResponse.RateLimit.Unit": (LIMIT, "RateLimitResponseRateLimitUnit"),
 }
+# Ours alone: a message with bytes where its namesake has texts.
+RAW = {
+    "RawRateLimitRequest": "RateLimitRequest",
+    "RawRateLimitDescriptor": "RateLimitDescriptor",
+    "RawRateLimitDescriptor.Entry": "RateLimitDescriptor.Entry",
+}
 PACKAGE = common_pb2.DESCRIPTOR.package + "."
 TYPE_NAMES = {
     value: name.removeprefix("TYPE_").lower()
@@ -84,7 +90,7 @@ TYPE_NAMES = {
 }
 
 
-def our_messages() -> Iterator[Descriptor]:
+def every_message() -> Iterator[Descriptor]:
     def walk(message: Descriptor) -> Iterator[Descriptor]:
         if not message.GetOptions().map_entry:
             yield message
@@ -94,6 +100,10 @@ def our_messages() -> Iterator[Descriptor]:
     for module in (common_pb2, authz_pb2, ratelimit_pb2, tap_pb2):
         for message in module.DESCRIPTOR.message_types_by_name.values():
             yield from walk(message)
+
+
+def our_messages() -> Iterator[Descriptor]:
+    return (message for message in every_message() if short(message) not in RAW)
 
 
 def our_enums() -> Iterator[EnumDescriptor]:
@@ -160,6 +170,25 @@ def test_a_message_field_holds_envoys_type(message: Descriptor) -> None:
         if field.message_type is not None and map_entry(field) is None:
             ours = field.message_type
             assert ours.full_name.startswith("google.protobuf.") or short(ours) in NAMESAKES
+
+
+@pytest.mark.parametrize(("raw", "name"), RAW.items())
+def test_a_raw_message_has_its_namesakes_fields_with_bytes_for_texts(raw: str, name: str) -> None:
+    ours = {short(message): message for message in every_message()}
+
+    def shape(message: Descriptor) -> list[tuple[object, ...]]:
+        return [
+            (
+                field.name,
+                field.number,
+                field.is_repeated,
+                TYPE_NAMES[field.type].replace("string", "bytes"),
+                field.message_type and RAW.get(short(field.message_type), short(field.message_type)),
+            )
+            for field in message.fields
+        ]
+
+    assert shape(ours[raw]) == shape(ours[name])
 
 
 SCALARS: dict[int, st.SearchStrategy[Any]] = {

@@ -3,7 +3,7 @@
 from typing import NoReturn
 
 from envoy_sidecar import cli
-from envoy_sidecar.settings import AdminOption
+from envoy_sidecar.settings import AdminOption, SettingsError
 from envoy_tap import commands
 from envoy_tap.settings import DEFAULT_ADMIN, TapSettings
 
@@ -19,8 +19,10 @@ def serve(settings: TapSettings) -> int:
     A session begins with `envoy-tap sessions start`; one can also be given here, by --target-… options.
     """
     # Not at the top: it imports all of envoy-data-plane, for which --help should not wait.
-    from envoy_tap.server import TapSidecar, routes_of  # noqa: PLC0415
-
+    try:
+        from envoy_tap.server import TapSidecar, routes_of  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"{error.name} is missing: install the extra `tap`") from None
     return cli.serve("tap", settings, lambda: TapSidecar(settings), routes_of)
 
 

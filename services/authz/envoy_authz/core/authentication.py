@@ -46,13 +46,15 @@ class Authentication:
     """What the authenticators found: the verified tokens (none when the request brought none), or a refusal.
 
     `set_headers` and `remove_headers` are for the request to the upstream: an identity header that is not set is
-    removed, or a client could forge it.
+    removed, or a client could forge it. `remove_query_parameters` are the names of those that brought a token which
+    is not to go on.
     """
 
     tokens: tuple[VerifiedToken, ...] = ()
     refusal: Refusal | None = None
     set_headers: Headers = ()
     remove_headers: tuple[str, ...] = field(default=())
+    remove_query_parameters: tuple[str, ...] = ()
 
 
 ANONYMOUS = Authentication()

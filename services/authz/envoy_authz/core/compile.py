@@ -1,101 +1,72 @@
 """Policies turned into clauses: each one path pattern, with all else a rule asks for as closures behind it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from envoy_authz.core.applicability import applies
+from envoy_authz.core.checks import Check, Named, any_check, on
+from envoy_authz.core.conditions import compile_condition
 from envoy_authz.core.decision import Decision, by_rule
-from envoy_authz.core.patterns import (
-    SPIFFE_SCHEME,
-    Kind,
-    Pattern,
-    Test,
-    any_of,
-    parse_pattern,
-    parse_principal,
-)
-from envoy_authz.core.policy import Operation, Patterns, Policy, Rule, Source
+from envoy_authz.core.expressions import compile_expression
+from envoy_authz.core.operations import operation_keys, operation_tests
+from envoy_authz.core.patterns import Kind, Pattern, parse_path, template_prefix, template_test
+from envoy_authz.core.policy import Action, Operation, Policy, Rule
+from envoy_authz.core.sources import callers_of, is_only_callers, source_test
+
+KEYS = ("method", "host", "caller", "namespace")
+"""The attributes of `Facts` that an index may key on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One way in which a rule matches: its path pattern matches and so does every test that is not None.
+    """One way in which a rule matches: its path pattern matches and so does every test.
 
-    `methods` are the only methods it can match, `callers` the only source principals (as Envoy gives them); None when
-    they can't be listed. They are what an index keys on; the tests hold on their own.
+    `keys` are, for some of `KEYS`, the only values with which it can match: what an index keys on. A test that names
+    a key says nothing that the key doesn't.
     """
 
     decision: Decision
     path: Pattern | None
-    methods: frozenset[str] | None
-    callers: frozenset[str] | None
-    method_test: Test | None
-    path_test: Test | None
-    principal_test: Test | None
+    keys: Mapping[str, frozenset[str]]
+    tests: tuple[Named, ...]
 
 
-def compile_policies(policies: Iterable[Policy]) -> Iterator[Clause]:
+def compile_policies(policies: Iterable[Policy], root_namespace: str) -> Iterator[Clause]:
     """Yield the clauses of all rules, in the order of policies and rules; raises ValueError for a bad pattern."""
     for policy in policies:
+        careful = policy.action is Action.ALLOW
+        scope_keys, scope = applies(policy, root_namespace, careful=careful)
         for number, rule in enumerate(policy.rules):
-            yield from _clauses(rule, by_rule(policy, number))
+            for clause in _clauses(rule, by_rule(policy, number), policy, careful=careful):
+                yield Clause(
+                    clause.decision, clause.path, {**scope_keys, **clause.keys}, (*scope, *clause.tests)
+                )
 
 
-def _clauses(rule: Rule, decision: Decision) -> Iterator[Clause]:
-    principal_test = _either([_principal_test(source) for source in rule.sources])
-    callers = _callers(rule.sources)
+def _clauses(rule: Rule, decision: Decision, policy: Policy, *, careful: bool) -> Iterator[Clause]:
+    tests: list[Named] = []
+    keys: dict[str, frozenset[str]] = {}
+    called_by = any_check([source_test(source, policy.namespace) for source in rule.sources])
+    callers = callers_of(rule.sources)
+    if callers is not None:
+        keys["caller"] = callers
+    if called_by is not None:
+        tests.append(Named("caller" if callers and is_only_callers(rule.sources) else "", called_by))
+    conditions: list[Check] = [compile_condition(condition, careful=careful) for condition in rule.when]
+    conditions.extend(compile_expression(text, careful=careful) for text in rule.expressions)
+    tests.extend(Named("", check) for check in conditions)
     for operation in rule.operations or (Operation(),):
-        methods = [parse_pattern(text) for text in operation.methods]
-        listed = methods and all(pattern.kind is Kind.EXACT for pattern in methods)
-        paths: list[Pattern | None] = [parse_pattern(text) for text in operation.paths]
-        for path in paths or [None]:
-            yield Clause(
-                decision=decision,
-                path=path,
-                methods=frozenset(pattern.text for pattern in methods) if listed else None,
-                callers=callers,
-                method_test=_both(
-                    any_of(methods) if methods else None, _none_of(operation.not_methods, parse_pattern)
-                ),
-                path_test=_none_of(operation.not_paths, parse_pattern),
-                principal_test=principal_test,
-            )
+        called = operation_tests(operation, careful=careful)
+        for path in map(parse_path, operation.paths) if operation.paths else (None,):
+            pattern, path_tests = _indexed(path)
+            yield Clause(decision, pattern, keys | operation_keys(operation), (*path_tests, *called, *tests))
 
 
-def _principal_test(source: Source) -> Test | None:
-    patterns = [parse_principal(text) for text in source.principals]
-    return _both(
-        any_of(patterns, SPIFFE_SCHEME) if patterns else None,
-        _none_of(source.not_principals, parse_principal, SPIFFE_SCHEME),
-    )
-
-
-def _callers(sources: tuple[Source, ...]) -> frozenset[str] | None:
-    patterns = [parse_principal(text) for source in sources for text in source.principals]
-    if not sources or not all(source.principals for source in sources):
-        return None
-    if any(pattern.kind is not Kind.EXACT for pattern in patterns):
-        return None
-    return frozenset(SPIFFE_SCHEME + pattern.text for pattern in patterns)
-
-
-def _none_of(texts: Patterns, parse: Callable[[str], Pattern], scheme: str = "") -> Test | None:
-    if not texts:
-        return None
-    matches = any_of([parse(text) for text in texts], scheme)
-    return lambda value: not matches(value)
-
-
-def _both(first: Test | None, second: Test | None) -> Test | None:
-    if first is None or second is None:
-        return first or second
-    return lambda value: first(value) and second(value)
-
-
-def _either(alternatives: list[Test | None]) -> Test | None:
-    """Return a test that holds when any of *alternatives* does; one of them that is None always holds, as do none."""
-    tests = [test for test in alternatives if test is not None]
-    if len(tests) < len(alternatives) or not tests:
-        return None
-    if len(tests) == 1:
-        return tests[0]
-    return lambda value: any(test(value) for test in tests)
+def _indexed(path: Pattern | None) -> tuple[Pattern | None, tuple[Named, ...]]:
+    """Return what an index finds a path pattern by, and the test that is left to do."""
+    if path is not None and path.kind is Kind.TEMPLATE:
+        test = Named("", on("path", template_test(path.text)))
+        return Pattern(Kind.PREFIX, template_prefix(path.text)), (test,)
+    if path is not None and path.kind is Kind.PRESENT:
+        return None, (Named("", on("path", bool)),)
+    return path, ()

@@ -1,48 +1,184 @@
 """A set of policies, compiled once, that decides requests."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from envoy_authz.core.applicability import has_labels, namespace_of
+from envoy_authz.core.authentication import ANONYMOUS, Authentication
 from envoy_authz.core.compile import compile_policies
-from envoy_authz.core.decision import Decision, by_no_rule
+from envoy_authz.core.decision import (
+    WOULD_MATCH_NONE,
+    Ambiguity,
+    Decision,
+    Outcome,
+    by_ambiguity,
+    by_no_rule,
+)
+from envoy_authz.core.facts import Facts
 from envoy_authz.core.index import Index
-from envoy_authz.core.paths import normalize
+from envoy_authz.core.mutations import Changes, Mutator
+from envoy_authz.core.options import Options, PathAmbiguity
+from envoy_authz.core.paths import is_odd, normalizer, without_query
 from envoy_authz.core.policy import Action, Policy
+from envoy_authz.core.readings import differing, host_readings, path_readings
 from envoy_authz.core.request import RequestView
+
+_DEFAULTS = Options()
+_DENY_AND_REPORT = {PathAmbiguity.DENY, PathAmbiguity.REPORT}
 
 
 class PolicySet:
     """Compiled policies; immutable, so it may be shared and swapped freely.
 
-    *default_action* is what happens when there is no ALLOW policy and no DENY policy matches: DENY here, where Istio
-    has ALLOW. As soon as there is an ALLOW policy, one has to match. Raises ValueError for a pattern that
-    `patterns.parse_pattern` refuses.
+    *default_action*, when given, wins over that of *options*. Raises ValueError for a pattern, a key or an expression
+    that can't be read.
     """
 
-    __slots__ = ("_allow", "_deny", "_otherwise", "_uses_principal", "default_action", "policies")
+    __slots__ = (
+        *("default_action", "options", "policies"),
+        *("_allow", "_deny", "_audit", "_dry_allow", "_dry_deny", "_mutating", "_mutator"),
+        *("_ambiguous", "_guards", "_guards_hosts", "_normalize", "_otherwise"),
+        *("_only_namespace", "_scoped", "_unmatched", "_uses_namespace"),
+    )
 
-    def __init__(self, policies: Iterable[Policy], *, default_action: Action = Action.DENY) -> None:
+    def __init__(
+        self,
+        policies: Iterable[Policy],
+        *,
+        default_action: Action | None = None,
+        options: Options = _DEFAULTS,
+    ) -> None:
         self.policies = tuple(policies)
-        self.default_action = default_action
-        allow = [policy for policy in self.policies if policy.action is Action.ALLOW]
-        deny = [policy for policy in self.policies if policy.action is Action.DENY]
-        self._allow = Index(compile_policies(allow))
-        self._deny = Index(compile_policies(deny)) if deny else None
-        self._otherwise = by_no_rule(
-            allowed=default_action is Action.ALLOW and not allow, any_policies=bool(self.policies)
+        self.default_action = default_action or options.default_action
+        self.options = options
+        enforced = [policy for policy in self.policies if not policy.dry_run]
+        dry = [policy for policy in self.policies if policy.dry_run]
+        self._allow = self._index(enforced, Action.ALLOW) or Index(())
+        self._deny = self._index(enforced, Action.DENY)
+        self._audit = self._index(enforced, Action.AUDIT)
+        self._dry_allow = self._index(dry, Action.ALLOW)
+        self._dry_deny = self._index(dry, Action.DENY)
+        changing = [policy for policy in enforced if policy.action is Action.ALLOW and policy.mutation]
+        self._mutating = self._index(changing, Action.ALLOW)
+        self._mutator = Mutator({one.full_name: one.mutation for one in changing if one.mutation})
+        self._normalize = normalizer(options.normalization)
+        self._guards = options.path_ambiguity in _DENY_AND_REPORT
+        self._guards_hosts = self._guards and any(
+            operation.hosts or operation.not_hosts
+            for policy in enforced
+            if policy.action is Action.DENY
+            for rule in policy.rules
+            for operation in rule.operations
         )
-        self._uses_principal = any(rule.sources for policy in self.policies for rule in policy.rules)
+        self._ambiguous: dict[tuple[str, Decision], Decision] = {}
+        namespaces = {policy.namespace for policy in self.policies} - {"", options.root_namespace}
+        self._uses_namespace = bool(namespaces)
+        self._only_namespace = next(iter(namespaces)) if len(namespaces) == 1 else ""
+        self._prepare_default(enforced)
 
-    def decide(self, request: RequestView) -> Decision:
-        """Return the decision for *request*: DENY policies first, then ALLOW, then the default. Never raises.
+    def decide(self, request: RequestView, authentication: Authentication = ANONYMOUS) -> Decision:
+        """Return the decision for *request*: DENY policies first, then ALLOW, then the default.
 
         Decisions are objects of this set: the same rule always gives the same object.
         """
-        path = normalize(request.path)
-        method = request.method
-        principal = request.source_principal if self._uses_principal else ""
+        return self.evaluate(request, authentication).decision
+
+    def evaluate(self, request: RequestView, authentication: Authentication = ANONYMOUS) -> Outcome:
+        """Return the decision for *request*, and all that goes with it. Never raises for what a request may hold."""
+        received = request.path
+        path = without_query(received)
+        odd = is_odd(path) or "#" in received
+        facts = self._facts(request, self._normalize(path) if odd else path, authentication)
+        decision = self._enforced(facts)
+        ambiguity = self._guarded(facts, received, authentication, odd=odd) if decision.allowed else None
+        if ambiguity is not None and self.options.path_ambiguity is PathAmbiguity.DENY:
+            decision = self._by(ambiguity)
+        observed = self._observed(facts, decision)
+        changes = self._changes(facts) if decision.allowed and self._mutating is not None else None
+        return Outcome(decision, observed, ambiguity, changes)
+
+    def _index(self, policies: Sequence[Policy], action: Action) -> Index | None:
+        some = [policy for policy in policies if policy.action is action]
+        return Index(compile_policies(some, self.options.root_namespace)) if some else None
+
+    def _prepare_default(self, enforced: Sequence[Policy]) -> None:
+        any_policies = bool(self.policies)
+        self._unmatched = by_no_rule(allowed=False, any_policies=any_policies)
+        # With an ALLOW policy for every workload, one has to match; others only count where they apply.
+        allow = [policy for policy in enforced if policy.action is Action.ALLOW]
+        everywhere = {"", self.options.root_namespace, self._only_namespace}
+        always = any(policy.namespace in everywhere and not policy.selector for policy in allow)
+        self._scoped: Sequence[Policy] = ()
+        self._otherwise = self._unmatched
+        if self.default_action is Action.ALLOW and not always:
+            self._otherwise = by_no_rule(allowed=True, any_policies=any_policies)
+            self._scoped = allow
+
+    def _facts(self, request: RequestView, path: str, authentication: Authentication) -> Facts:
+        namespace = namespace_of(request, self._only_namespace) if self._uses_namespace else ""
+        facts = Facts(request, path, namespace, authentication.tokens, self.options.trusted_hops)
+        if self.options.identify is not None:
+            facts.caller = self.options.identify(request)
+        return facts
+
+    def _enforced(self, facts: Facts) -> Decision:
         if self._deny is not None:
-            denied = self._deny.find(method, path, principal)
+            denied = self._deny.find(facts)
             if denied is not None:
                 return denied
-        allowed = self._allow.find(method, path, principal)
-        return self._otherwise if allowed is None else allowed
+        allowed = self._allow.find(facts)
+        if allowed is not None:
+            return allowed
+        if self._scoped and any(self._applies(policy, facts) for policy in self._scoped):
+            return self._unmatched
+        return self._otherwise
+
+    def _applies(self, policy: Policy, facts: Facts) -> bool:
+        somewhere = policy.namespace not in {"", self.options.root_namespace}
+        if somewhere and facts.namespace not in {"", policy.namespace}:
+            return False
+        return not policy.selector or has_labels(facts.request, policy.selector, unknown=True)
+
+    def _guarded(
+        self, facts: Facts, received: str, authentication: Authentication, *, odd: bool
+    ) -> Ambiguity | None:
+        """Return how else the request may be read, and be denied."""
+        if odd and self._guards:
+            other = differing(
+                path_readings(received),
+                facts.path,
+                lambda path: not self._enforced(self._facts(facts.request, path, authentication)).allowed,
+            )
+            if other is not None:
+                denied = self._enforced(self._facts(facts.request, other, authentication))
+                return Ambiguity("path", facts.path, other, denied)
+        if self._guards_hosts and (":" in facts.host or facts.host.endswith(".")):
+            for host in host_readings(facts.host):
+                again = self._facts(facts.request, facts.path, authentication)
+                again.host = host
+                denied_host = self._deny.find(again) if self._deny is not None else None
+                if host != facts.host and denied_host is not None:
+                    return Ambiguity("host", facts.host, host, denied_host)
+        return None
+
+    def _by(self, ambiguity: Ambiguity) -> Decision:
+        key = (ambiguity.what, ambiguity.denied)
+        return self._ambiguous.setdefault(key, by_ambiguity(*key))
+
+    def _observed(self, facts: Facts, decision: Decision) -> tuple[Decision, ...]:
+        if self._audit is None and self._dry_allow is None and self._dry_deny is None:
+            return ()
+        observed: list[Decision] = self._audit.find_all(facts) if self._audit is not None else []
+        would_deny = self._dry_deny.find(facts) if self._dry_deny is not None else None
+        if would_deny is not None:
+            observed.append(would_deny)
+        elif self._dry_allow is not None:
+            would_allow = self._dry_allow.find(facts)
+            if would_allow is not None:
+                observed.append(would_allow)
+            elif decision.allowed and not decision.policy:
+                observed.append(WOULD_MATCH_NONE)
+        return tuple(observed)
+
+    def _changes(self, facts: Facts) -> Changes | None:
+        assert self._mutating is not None  # noqa: S101 - the caller asked
+        return self._mutator.changes([one.policy for one in self._mutating.find_all(facts)], facts)

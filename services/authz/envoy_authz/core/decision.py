@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
-from envoy_authz.core.policy import Action, Policy
+from envoy_authz.core.mutations import Changes
+from envoy_authz.core.policy import Action, DenyResponse, Policy
 
 
 class Reason(StrEnum):
@@ -14,7 +16,12 @@ class Reason(StrEnum):
     NO_POLICY_MATCHED = "no_policy_matched"
     NO_POLICIES = "no_policies"
     MALFORMED_REQUEST = "malformed_request"
+    TOO_LARGE = "too_large"
     INTERNAL_ERROR = "internal_error"
+    AMBIGUOUS_PATH = "ambiguous_path"
+    UNAUTHENTICATED = "unauthenticated"
+    DRY_RUN = "dry_run"
+    AUDITED = "audited"
 
 
 # Compared by identity: each is made once, when policies are compiled, and is the key of its prebuilt answer.
@@ -31,18 +38,68 @@ class Decision:
     message: str
     policy: str = ""
     rule: int | None = None
+    response: DenyResponse | None = None
+
+
+class Ambiguity(NamedTuple):
+    """Two readings of one request: `primary` decided, and `other` would have been denied as `denied` says.
+
+    `what` is `path` or `host`.
+    """
+
+    what: str
+    primary: str
+    other: str
+    denied: Decision
+
+
+class Outcome(NamedTuple):
+    """All that came of one request.
+
+    `observed` are what policies with action AUDIT and in a dry run found, which changed nothing. `ambiguity` is set when
+    the guard found one, whether it denied or only reports. `changes` are for the request to the upstream.
+    """
+
+    decision: Decision
+    observed: tuple[Decision, ...] = ()
+    ambiguity: Ambiguity | None = None
+    changes: Changes | None = None
 
 
 def by_rule(policy: Policy, rule: int) -> Decision:
-    """Return the decision that *policy* takes when its rule number *rule* (from 0) matches."""
-    allowed = policy.action is Action.ALLOW
+    """Return the decision that *policy* takes when its rule number *rule* (from 0) matches.
+
+    For a dry run, `allowed` is what it would have decided; for AUDIT, it means nothing.
+    """
+    allowed = policy.action is not Action.DENY
+    verb = "allowed" if allowed else "denied"
+    reason = Reason.ALLOWED_BY_POLICY if allowed else Reason.DENIED_BY_POLICY
+    if policy.action is Action.AUDIT:
+        verb, reason = "audited", Reason.AUDITED
+    elif policy.dry_run:
+        verb, reason = f"would be {verb}", Reason.DRY_RUN
     return Decision(
         allowed=allowed,
-        reason=Reason.ALLOWED_BY_POLICY if allowed else Reason.DENIED_BY_POLICY,
-        message=f"{'allowed' if allowed else 'denied'} by AuthorizationPolicy {policy.full_name} (spec.rules[{rule}])",
+        reason=reason,
+        message=f"{verb} by AuthorizationPolicy {policy.full_name} (spec.rules[{rule}])",
         policy=policy.full_name,
         rule=rule,
+        response=policy.deny_response,
     )
+
+
+def by_ambiguity(what: str, denied: Decision) -> Decision:
+    """Return the decision for a request that is allowed as read here, and *denied* as read by others."""
+    by = f" by AuthorizationPolicy {denied.policy} (spec.rules[{denied.rule}])" if denied.policy else ""
+    message = f"denied: this {what} can be read in two ways, one of which is denied{by}"
+    return Decision(False, Reason.AMBIGUOUS_PATH, message, denied.policy, denied.rule, denied.response)
+
+
+WOULD_MATCH_NONE = Decision(
+    allowed=False,
+    reason=Reason.DRY_RUN,
+    message="would be denied: no AuthorizationPolicy in a dry run matched",
+)
 
 
 def by_no_rule(*, allowed: bool, any_policies: bool) -> Decision:
@@ -57,6 +114,9 @@ def by_no_rule(*, allowed: bool, any_policies: bool) -> Decision:
 
 MALFORMED_REQUEST = Decision(
     allowed=False, reason=Reason.MALFORMED_REQUEST, message="denied: the request to authorize can't be read"
+)
+TOO_LARGE = Decision(
+    allowed=False, reason=Reason.TOO_LARGE, message="denied: the request to authorize is too large"
 )
 INTERNAL_ERROR = Decision(
     allowed=False,

@@ -1,134 +1,147 @@
-"""Clauses behind dictionaries, so that a decision meets only those that its path, method or caller can match.
+"""Clauses behind dictionaries, so that a decision meets only those that its path, method, host or caller can match.
 
 A decision costs one look-up for the exact path, one for each distinct length of the prefixes and of the suffixes, and
-one for the caller; how many policies there are does not enter, except for those that can match any path.
+below each a few more by method, host, caller and namespace; how many policies there are does not enter, except for
+those that can match anything.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 
-from envoy_authz.core.compile import Clause
+from envoy_authz.core.checks import Check, all_of
+from envoy_authz.core.compile import KEYS, Clause
 from envoy_authz.core.decision import Decision
-from envoy_authz.core.patterns import Kind, Test
-
-Check = Callable[[str, str, str], bool]
-"""A test of (method, normalized path, source principal)."""
+from envoy_authz.core.facts import Facts
+from envoy_authz.core.patterns import Kind
 
 Entries = tuple[tuple[Check | None, Decision], ...]
-Leaf = tuple[dict[str, Entries], Entries]
-"""The entries for each method that some clause names, and those for any other method."""
 
-_PRESENT_PATH: Test = bool
+_FEW = 4
+
+
+class Branch:
+    """Clauses parted by one attribute of the request: a leaf for each value that some name, and `rest` for the others."""
+
+    __slots__ = ("get", "rest", "table")
+
+    def __init__(self, key: str, table: dict[str, "Node"], rest: "Node") -> None:
+        self.get: Callable[[Facts], str] = attrgetter(key)
+        self.table = table
+        self.rest = rest
+
+
+Node = Entries | Branch
 
 
 class Index:
-    """Finds a clause that matches a request.
+    """Finds clauses that match a request.
 
-    The exact path is tried first, then prefixes from short to long, suffixes, the caller, and what matches any path;
-    among clauses found in the same place, the first one in the order of policies. Which one is found decides only
-    which policy is named: all clauses of an index have the same action.
+    The exact path is tried first, then prefixes from short to long, suffixes, and what matches any path. Which one is
+    found first decides only which policy is named: all clauses of an index have the same action.
     """
 
-    __slots__ = (
-        "_any",
-        "_exact",
-        "_prefix_lengths",
-        "_prefixes",
-        "_principals",
-        "_suffix_lengths",
-        "_suffixes",
-    )
+    __slots__ = ("_any", "_exact", "_prefix_lengths", "_prefixes", "_suffix_lengths", "_suffixes")
 
     def __init__(self, clauses: Iterable[Clause]) -> None:
         by_path: dict[Kind, dict[str, list[Clause]]] = {kind: {} for kind in Kind}
-        by_principal: dict[str, list[Clause]] = {}
         rest: list[Clause] = []
         for clause in clauses:
-            if clause.path is not None and clause.path.kind is not Kind.PRESENT:
-                by_path[clause.path.kind].setdefault(clause.path.text, []).append(clause)
-            elif clause.callers is not None:
-                for principal in clause.callers:
-                    by_principal.setdefault(principal, []).append(clause)
-            else:
+            if clause.path is None:
                 rest.append(clause)
-        self._exact = _leaves(by_path[Kind.EXACT])
-        self._prefixes = _leaves(by_path[Kind.PREFIX])
+            else:
+                by_path[clause.path.kind].setdefault(clause.path.text, []).append(clause)
+        self._exact = _nodes(by_path[Kind.EXACT])
+        self._prefixes = _nodes(by_path[Kind.PREFIX])
         self._prefix_lengths = sorted({len(text) for text in self._prefixes})
-        self._suffixes = _leaves(by_path[Kind.SUFFIX])
+        self._suffixes = _nodes(by_path[Kind.SUFFIX])
         self._suffix_lengths = sorted({len(text) for text in self._suffixes})
-        self._principals = _leaves(by_principal)
-        self._any = _leaf(rest)
+        self._any = _node(rest, KEYS)
 
-    def find(self, method: str, path: str, principal: str) -> Decision | None:
-        """Return the decision of a clause that matches, or None; *path* is normalized."""
-        leaf = self._exact.get(path)
-        if leaf is not None and (found := _first(leaf, method, path, principal)) is not None:
-            return found
+    def find(self, facts: Facts) -> Decision | None:
+        """Return the decision of a clause that matches, or None."""
+        for node in self._nodes_for(facts.path):
+            found = _first(node, facts)
+            if found is not None:
+                return found
+        return None
+
+    def find_all(self, facts: Facts) -> list[Decision]:
+        """Return the decisions of all clauses that match, each once."""
+        found: dict[Decision, None] = {}
+        for node in self._nodes_for(facts.path):
+            found.update(dict.fromkeys(_all(node, facts)))
+        return list(found)
+
+    def _nodes_for(self, path: str) -> Iterator[Node]:
+        node = self._exact.get(path)
+        if node is not None:
+            yield node
+        size = len(path)
         for length in self._prefix_lengths:
-            if length > len(path):
+            if length > size:
                 break
-            leaf = self._prefixes.get(path[:length])
-            if leaf is not None and (found := _first(leaf, method, path, principal)) is not None:
-                return found
+            node = self._prefixes.get(path[:length])
+            if node is not None:
+                yield node
         for length in self._suffix_lengths:
-            leaf = self._suffixes.get(path[-length:])
-            if leaf is not None and (found := _first(leaf, method, path, principal)) is not None:
+            if length > size:
+                break
+            node = self._suffixes.get(path[-length:] if length else "")
+            if node is not None:
+                yield node
+        yield self._any
+
+
+def _first(node: Node, facts: Facts) -> Decision | None:
+    while isinstance(node, Branch):
+        below = node.table.get(node.get(facts))
+        if below is not None:
+            found = _first(below, facts)
+            if found is not None:
                 return found
-        leaf = self._principals.get(principal)
-        if leaf is not None and (found := _first(leaf, method, path, principal)) is not None:
-            return found
-        return _first(self._any, method, path, principal)
-
-
-def _first(leaf: Leaf, method: str, path: str, principal: str) -> Decision | None:
-    by_method, others = leaf
-    for check, decision in by_method.get(method, others):
-        if check is None or check(method, path, principal):
+        node = node.rest
+    for check, decision in node:
+        if check is None or check(facts):
             return decision
     return None
 
 
-def _leaves(grouped: dict[str, list[Clause]]) -> dict[str, Leaf]:
-    return {key: _leaf(clauses) for key, clauses in grouped.items()}
+def _all(node: Node, facts: Facts) -> Iterator[Decision]:
+    if isinstance(node, Branch):
+        below = node.table.get(node.get(facts))
+        if below is not None:
+            yield from _all(below, facts)
+        yield from _all(node.rest, facts)
+        return
+    for check, decision in node:
+        if check is None or check(facts):
+            yield decision
 
 
-def _leaf(clauses: Sequence[Clause]) -> Leaf:
-    named = {method for clause in clauses for method in clause.methods or ()}
-    by_method = {
-        method: tuple(
-            (_check(clause, None), clause.decision)
+def _nodes(grouped: dict[str, list[Clause]]) -> dict[str, Node]:
+    return {text: _node(clauses, KEYS) for text, clauses in grouped.items()}
+
+
+def _node(clauses: Sequence[Clause], keys: Sequence[str], given: frozenset[str] = frozenset()) -> Node:
+    """Return *clauses* parted by those of *keys* that part them best; the keys *given* were found on the way here."""
+    best = max(keys, key=lambda key: _distinct(clauses, key), default=None) if len(clauses) > _FEW else None
+    if best is None or _distinct(clauses, best) < 2:  # noqa: PLR2004 - one value parts nothing
+        return tuple(
+            (all_of([test.check for test in clause.tests if test.key not in given]), clause.decision)
             for clause in clauses
-            if clause.method_test is None or clause.method_test(method)
         )
-        for method in named
-    }
-    others = tuple(
-        (_check(clause, clause.method_test), clause.decision) for clause in clauses if clause.methods is None
-    )
-    return by_method, others
+    others = [key for key in keys if key != best]
+    parted: dict[str, list[Clause]] = {}
+    rest: list[Clause] = []
+    for clause in clauses:
+        if best not in clause.keys:
+            rest.append(clause)
+            continue
+        for value in clause.keys[best]:
+            parted.setdefault(value, []).append(clause)
+    table = {value: _node(some, others, given | {best}) for value, some in parted.items()}
+    return Branch(best, table, _node(rest, others, given))
 
 
-def _check(clause: Clause, method_test: Test | None) -> Check | None:
-    present = _PRESENT_PATH if clause.path is not None and clause.path.kind is Kind.PRESENT else None
-    tests: list[Check] = []
-    if method_test is not None:
-        tests.append(_on_method(method_test))
-    tests.extend(_on_path(test) for test in (present, clause.path_test) if test is not None)
-    if clause.principal_test is not None:
-        tests.append(_on_principal(clause.principal_test))
-    if not tests:
-        return None
-    if len(tests) == 1:
-        return tests[0]
-    return lambda method, path, principal: all(test(method, path, principal) for test in tests)
-
-
-def _on_method(test: Test) -> Check:
-    return lambda method, _path, _principal: test(method)
-
-
-def _on_path(test: Test) -> Check:
-    return lambda _method, path, _principal: test(path)
-
-
-def _on_principal(test: Test) -> Check:
-    return lambda _method, _path, principal: test(principal)
+def _distinct(clauses: Sequence[Clause], key: str) -> int:
+    return len({value for clause in clauses for value in clause.keys.get(key, ())})

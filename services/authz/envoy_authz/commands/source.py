@@ -1,0 +1,72 @@
+"""Where a command finds policies, and how they decide: the options of `serve` that must be the same for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter, validators
+
+from envoy_authz.config import LoadedPolicies, load_policies
+from envoy_authz.core import Action, Normalization, Options, PathAmbiguity, PolicySet
+from envoy_sidecar.config.findings import InvalidConfigurationError
+from envoy_sidecar.settings import SettingsError, source_paths
+
+PoliciesOption = Annotated[tuple[Path, ...], source_paths("AuthorizationPolicy files, or folders of them.")]
+PathsArgument = Annotated[tuple[Path, ...], Parameter(help="Policy files, or folders of them.", negative=())]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deciding:
+    """How the service decides, beside what stands in the policies; see `serve`."""
+
+    default_action: Annotated[
+        Literal["deny", "allow"], Parameter(help="When no ALLOW policy applies and no DENY policy matches.")
+    ] = "deny"
+    root_namespace: Annotated[str, Parameter(help="Whose policies apply to all namespaces.")] = "istio-system"
+    trusted_hops: Annotated[
+        int,
+        Parameter(
+            validator=validators.Number(gte=0, lte=32),
+            help="Proxies before Envoy whose X-Forwarded-For is believed.",
+        ),
+    ] = 0
+    path_normalization: Annotated[
+        Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"],
+        Parameter(help="How paths are normalized before they are compared."),
+    ] = "BASE"
+    path_ambiguity: Annotated[
+        Literal["deny", "report", "off"], Parameter(help="What others would read as a denied path.")
+    ] = "deny"
+
+    @property
+    def options(self) -> Options:
+        """The same for the core."""
+        return Options(
+            default_action=Action(self.default_action.upper()),
+            root_namespace=self.root_namespace,
+            trusted_hops=self.trusted_hops,
+            normalization=Normalization(self.path_normalization),
+            path_ambiguity=PathAmbiguity(self.path_ambiguity),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Policies as they were read, and compiled."""
+
+    loaded: LoadedPolicies
+    policies: PolicySet
+
+
+def load(paths: Sequence[Path], deciding: Deciding | None) -> Source:
+    """Return the policies of *paths*. Raises SettingsError, with all findings, if they can't be used."""
+    options = (deciding or Deciding()).options
+    try:
+        loaded = load_policies(
+            paths, normalization=options.normalization, root_namespace=options.root_namespace
+        )
+    except InvalidConfigurationError as error:
+        raise SettingsError(f"the policies can't be used:\n{error}") from None
+    return Source(loaded, PolicySet(loaded.policies, options=options))

@@ -1,0 +1,25 @@
+"""What is written down of one decision."""
+
+from typing import NamedTuple
+
+
+class Record(NamedTuple):
+    """One decision: `time_s` is in unix seconds, and `rule` counts from 0, None when no rule decided.
+
+    `detail` is why a token was refused, or the other reading of an ambiguous request. `tokens` are the principals of
+    the verified tokens.
+    """
+
+    time_s: float
+    id: str
+    allowed: bool
+    policy: str
+    rule: int | None
+    reason: str
+    detail: str
+    method: str
+    path: str
+    host: str
+    principal: str
+    address: str
+    tokens: tuple[str, ...]
