@@ -56,7 +56,8 @@ def junit(results: Sequence[Reported]) -> bytes:
             if result.problems:
                 failure = ET.SubElement(case, "failure", {"message": _text(result.problems[0])})
                 failure.text = _text("\n".join(result.problems))
-    return ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    written: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return written
 
 
 def _text(text: str) -> str:

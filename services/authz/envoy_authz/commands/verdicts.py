@@ -97,7 +97,11 @@ def _shadowed(
 
 def contradictions(rule: Rule, number: int, action: Action) -> Iterator[Advice]:
     """Yield the parts of a rule that no request can match."""
-    for key, parts in (("from", rule.sources), ("to", rule.operations)):
+    halves: tuple[tuple[str, Sequence[Source | Operation]], ...] = (
+        ("from", rule.sources),
+        ("to", rule.operations),
+    )
+    for key, parts in halves:
         member = "source" if key == "from" else "operation"
         for place, part in enumerate(parts):
             for name in _impossible(part):
