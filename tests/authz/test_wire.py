@@ -70,7 +70,9 @@ def assert_allowed(response: CheckResponse) -> None:
     assert response.error_response is None
 
 
-def assert_denied(response: CheckResponse, http_status: int, reason: str, policy: str = "") -> None:
+def assert_denied(
+    response: CheckResponse, http_status: int, reason: str, policy: str = "", decision_id: str = ""
+) -> None:
     assert response.status is not None
     assert response.status.code == 7
     assert response.ok_response is None
@@ -79,7 +81,8 @@ def assert_denied(response: CheckResponse, http_status: int, reason: str, policy
     assert response.denied_response.status.code == http_status
     assert response.denied_response.body
     assert response.denied_response.body.isprintable()
-    expected = {"x-envoy-authz-reason": reason} | ({"x-envoy-authz-policy": policy} if policy else {})
+    named = {"x-envoy-authz-policy": policy, "x-envoy-authz-id": decision_id}
+    expected = {"x-envoy-authz-reason": reason} | {name: value for name, value in named.items() if value}
     assert headers(response) == expected
 
 
@@ -148,7 +151,10 @@ class Broken:
 def test_an_unexpected_exception_is_a_logged_denial(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         response = CheckResponse.parse(CheckAdapter(Broken()).check(check_request("/x")).payload)
-    assert_denied(response, 403, "internal_error")
+    error_id = vars(caplog.records[0])["error_id"]
+    assert_denied(response, 403, "internal_error", decision_id=error_id)
+    assert response.denied_response is not None
+    assert error_id in response.denied_response.body
     assert caplog.records[0].exc_info is not None
     assert "RuntimeError: /x" in caplog.text
 
