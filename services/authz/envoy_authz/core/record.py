@@ -1,5 +1,6 @@
 """What is written down of one decision."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -7,7 +8,8 @@ class Record(NamedTuple):
     """One decision: `time_s` is in unix seconds, and `rule` counts from 0, None when no rule decided.
 
     `detail` is why a token was refused, or the other reading of an ambiguous request. `tokens` are the principals of
-    the verified tokens.
+    the verified tokens. `namespace` (empty if unknown) and `labels` (None if unknown) are the workload's, and `port`
+    (0 if unknown) and `sni` what the client connected to: with them a candidate set can be tried on the record.
     """
 
     time_s: float
@@ -23,3 +25,7 @@ class Record(NamedTuple):
     principal: str
     address: str
     tokens: tuple[str, ...]
+    namespace: str = ""
+    labels: Mapping[str, str] | None = None
+    port: int = 0
+    sni: str = ""

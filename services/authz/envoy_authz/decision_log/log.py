@@ -123,6 +123,14 @@ class DecisionLog:
             },
             "source": {"principal": masks.text(record.principal), "address": masks.text(record.address)},
         }
+        if record.namespace or record.labels is not None:
+            labels = record.labels or {}
+            shown["workload"] = {
+                "namespace": record.namespace,
+                "labels": {name: masks.text(value) for name, value in labels.items()},
+            }
+        if record.port or record.sni:
+            shown["destination"] = {"port": record.port, "sni": masks.text(record.sni)}
         if record.tokens:
             shown["tokens"] = [masks.text(token) for token in record.tokens]
         if record.detail:

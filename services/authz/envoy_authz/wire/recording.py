@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from envoy_authz.authenticators.workloads import workload_of_request
 from envoy_authz.core.authentication import Authentication
 from envoy_authz.core.decision import Decision
 from envoy_authz.core.record import Record
@@ -48,16 +49,21 @@ class Recorder:
         found = error_id or secrets.token_hex(8)
         if not decision.allowed and not self.wants(allowed=False):
             return found
-        request = ("", "", "", "", "")
-        if view is not None:
-            request = (
-                view.method[:_MOST],
-                view.path[:_MOST],
-                view.host[:_MOST],
-                self._caller_of(view),
-                view.source_address,
-            )
-        tokens = tuple(token.principal[:_MOST] for token in authentication.tokens)
         why = decision.policy, decision.rule, decision.reason.value, detail[:_MOST]
-        self._log.put(Record(time.time(), found, decision.allowed, *why, *request, tokens))
+        if view is None:
+            self._log.put(Record(time.time(), found, decision.allowed, *why, "", "", "", "", "", ()))
+            return found
+        request = view.method[:_MOST], view.path[:_MOST], view.host[:_MOST]
+        source = self._caller_of(view), view.source_address
+        tokens = tuple(token.principal[:_MOST] for token in authentication.tokens)
+        namespace, labels = workload_of_request(view)
+        record = Record(time.time(), found, decision.allowed, *why, *request, *source, tokens)
+        self._log.put(
+            record._replace(
+                namespace=namespace,
+                labels=None if labels is None else dict(labels),
+                port=view.destination_port,
+                sni=view.sni,
+            )
+        )
         return found
