@@ -10,7 +10,7 @@ from typing import Any
 
 from envoy_authz.commands.advice import camel
 from envoy_authz.commands.asked import Asked
-from envoy_authz.core.applicability import applies, namespace_of
+from envoy_authz.core.applicability import applies
 from envoy_authz.core.attributes import parse_key
 from envoy_authz.core.bodies import Unreadable
 from envoy_authz.core.checks import all_of
@@ -19,7 +19,6 @@ from envoy_authz.core.decide import PolicySet
 from envoy_authz.core.expressions import compile_expression
 from envoy_authz.core.facts import Facts
 from envoy_authz.core.operations import operation_tests
-from envoy_authz.core.paths import is_odd, normalizer, without_query
 from envoy_authz.core.patterns import any_of, parse_path
 from envoy_authz.core.policy import Action, Condition, Operation, Policy, Rule, Source
 from envoy_authz.core.sources import source_test
@@ -84,22 +83,10 @@ class PolicyWalk:
         return any(rule.matched for rule in self.rules)
 
 
-def facts_of(policies: PolicySet, asked: Asked) -> Facts:
-    """Return what policies compare, as `PolicySet.evaluate` finds it."""
-    options, request = policies.options, asked.request
-    names = {policy.namespace for policy in policies.policies} - {"", options.root_namespace}
-    only = next(iter(names)) if len(names) == 1 else ""
-    path = without_query(request.path)
-    if is_odd(path) or "#" in request.path:
-        path = normalizer(options.normalization)(path)
-    namespace = namespace_of(request, only) if names else ""
-    return Facts(request, path, namespace, asked.authentication.tokens, options.trusted_hops)
-
-
 def walk(policies: PolicySet, asked: Asked) -> tuple[PolicyWalk, ...]:
     """Return how each policy looks at the request, DENY first, as they are decided."""
     order = [Action.DENY, Action.ALLOW, Action.AUDIT]
-    facts = facts_of(policies, asked)
+    facts = policies.facts(asked.request, asked.authentication)
     ordered = sorted(policies.policies, key=lambda policy: order.index(policy.action))
     return tuple(_policy(policy, facts, policies.options.root_namespace) for policy in ordered)
 

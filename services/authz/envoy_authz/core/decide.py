@@ -113,6 +113,12 @@ class PolicySet:
             self._otherwise = by_no_rule(allowed=True, any_policies=any_policies)
             self._scoped = allow
 
+    def facts(self, request: RequestView, authentication: Authentication = ANONYMOUS) -> Facts:
+        """Return what policies compare of *request*, its path normalized: for tools that say why."""
+        path = without_query(request.path)
+        odd = is_odd(path) or "#" in request.path
+        return self._facts(request, self._normalize(path) if odd else path, authentication)
+
     def _facts(self, request: RequestView, path: str, authentication: Authentication) -> Facts:
         namespace = namespace_of(request, self._only_namespace) if self._uses_namespace else ""
         facts = Facts(request, path, namespace, authentication.tokens, self.options.trusted_hops)
