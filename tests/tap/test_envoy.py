@@ -332,6 +332,7 @@ async def test_several_sessions_share_the_script_and_each_gets_its_own(at: Tappe
     assert not matches(whole.predicate, plain)
     assert matches(whole.predicate, plain, told.decided), "the proxy saw the header before it was redacted"
     assert plain.source_address.startswith("127.0.0.1:")
+    assert (plain.facts.protocol, plain.facts.local_address) == ("HTTP/1.1", f"127.0.0.1:{at.envoy.port}")
     assert abs(plain.started_s - time.time()) < 60
     assert 0 <= plain.latency_s < 60
     assert all(not name.startswith(":tap-") for message in halves(plain) for name, _ in message.headers)

@@ -74,6 +74,7 @@ def test_the_form_of_an_exchange() -> None:
         "tap_id": "tap-1",
         "trace_id": "7",
         "source": {"address": None, "principal": None},
+        "facts": {},
         "request": {
             "method": "POST",
             "scheme": None,

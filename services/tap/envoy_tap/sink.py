@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -106,7 +107,7 @@ def _line(exchange: Exchange) -> bytes:
 def as_object(exchange: Exchange) -> dict[str, Any]:
     r"""Return *exchange* as JSON data.
 
-    `time` and `finished` are RFC 3339 in UTC with microseconds; `trace_id` is a decimal string, as in proto3's JSON
+    `facts` has those of `exchange.Facts` that the driver tells. `time` and `finished` are RFC 3339 in UTC with microseconds; `trace_id` is a decimal string, as in proto3's JSON
     mapping of uint64; a half of which nothing came is null. Pseudo-headers are fields (`method`, `status`), not in
     `headers`; a status that is not of three digits is null. What is not UTF-8 is base64: a body is marked by
     `body_encoding`, a header's or trailer's value is `{"base64": "..."}` in place of the string. In a pseudo-header
@@ -122,6 +123,7 @@ def as_object(exchange: Exchange) -> dict[str, Any]:
             "address": exchange.source_address or None,
             "principal": exchange.source_principal or None,
         },
+        "facts": {name: value for name, value in asdict(exchange.facts).items() if value},
         "request": exchange.request and _request(exchange.request),
         "response": exchange.response and _response(exchange.response),
         "flags": {"truncated": exchange.truncated, "incomplete": exchange.incomplete},

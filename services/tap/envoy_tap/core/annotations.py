@@ -1,9 +1,9 @@
-"""What the script tells beside the traffic: as pseudo-headers, which no client can send."""
+"""What a driver tells beside the traffic: as pseudo-headers, which no client can send."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
-from envoy_tap.core.exchange import Exchange, Message
+from envoy_tap.core.exchange import Exchange, Facts, Message, Pairs
 
 PREFIX = ":tap-"
 DECIDED = ":tap-decided"
@@ -11,6 +11,9 @@ SKIPPED = ":tap-skipped"
 TIME = ":tap-time"
 SOURCE_ADDRESS = ":tap-source-address"
 SOURCE_PRINCIPAL = ":tap-source-principal"
+
+FACTS = {each.name: f"{PREFIX}{each.name.replace('_', '-')}" for each in fields(Facts)}
+"""The annotation of each fact; of the request or of the response, whichever knows it."""
 
 _MAX_LATENCY_S = 24 * 3600
 _MAX_SKEW_S = 24 * 3600
@@ -41,10 +44,10 @@ def taken_off(exchange: Exchange) -> tuple[Exchange, Told]:
         and 0 <= finished_s - started_s < _MAX_LATENCY_S
         and abs(started_s - exchange.started_s) < _MAX_SKEW_S
     )
-    told = Told()
+    beside = Told()
     if request is not None:
         decided, skipped = request.first(DECIDED) or b"", request.first(SKIPPED) or b""
-        told = Told(
+        beside = Told(
             decided.decode() if _BITS.fullmatch(decided) else "",
             int(skipped) if _NUMBER.fullmatch(skipped) else 0,
         )
@@ -54,10 +57,16 @@ def taken_off(exchange: Exchange) -> tuple[Exchange, Told]:
         response=_without(response),
         source_address=_text(request, SOURCE_ADDRESS),
         source_principal=_text(request, SOURCE_PRINCIPAL),
+        facts=Facts(**{name: _text(response, each) or _text(request, each) for name, each in FACTS.items()}),
         started_s=started_s if is_plausible and started_s is not None else exchange.started_s,
         finished_s=finished_s if is_plausible and finished_s is not None else exchange.finished_s,
     )
-    return plain, told
+    return plain, beside
+
+
+def told(values: dict[str, str]) -> Pairs:
+    """Return the annotations by name, such as `TIME`, as headers; what is "" is left out."""
+    return tuple((name, value.encode()) for name, value in values.items() if value)
 
 
 def _time_s(message: Message | None) -> float | None:

@@ -42,6 +42,29 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What the proxy knows of an exchange beside its content, in Envoy's words; "" where the driver does not tell it.
+
+    `protocol` (`HTTP/2`) and `local_address` are of the downstream connection, as are `tls_version`, `tls_cipher` and
+    `server_name` (SNI); `upstream` is the address of the host that was chosen; `response_flags` are the short ones of
+    access logs (`UF,URX`), or `-` for none.
+    """
+
+    protocol: str = ""
+    local_address: str = ""
+    tls_version: str = ""
+    tls_cipher: str = ""
+    server_name: str = ""
+    route: str = ""
+    cluster: str = ""
+    upstream: str = ""
+    response_flags: str = ""
+
+
+_NO_FACTS = Facts()
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """A request and its response; None for a half of which nothing came.
 
@@ -63,6 +86,7 @@ class Exchange:
     incomplete: bool = False
     source_address: str = ""
     source_principal: str = ""
+    facts: Facts = _NO_FACTS
 
     @property
     def content_bytes(self) -> int:

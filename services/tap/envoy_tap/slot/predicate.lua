@@ -27,7 +27,7 @@ end
 function Request:grpc_method()
   local path = self:path()
   local is_grpc = string.sub(self.get("content-type") or "", 1, 16) == "application/grpc"
-  return path and path ~= "" and is_grpc and string.sub(path, 2) or nil
+  return path and is_grpc and string.match(path, "^/(.*)") or nil
 end
 
 -- The peer's IPv4 address as a number.

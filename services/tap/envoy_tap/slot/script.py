@@ -36,7 +36,7 @@ def render(sessions: Sequence[Session], node: Node, setup: Setup) -> str:
         f"local NEVER_PATHS = {_list(quoted(each) for path in setup.policy.never_paths for each in forbidden_patterns(path))}",
         f"local SESSIONS = {{\n{''.join(f'{table},{chr(10)}' for table in tables)}}}",
     ]
-    return "\n".join([library("predicate"), library("redaction"), *head, library("tap")])
+    return "\n".join([library("predicate"), library("redaction"), library("facts"), *head, library("tap")])
 
 
 @cache

@@ -1,5 +1,5 @@
 -- Sends each targeted exchange to the tap service as two StreamTaps calls for each session: one for the request, one
--- for the response. script.py puts a head before this, which holds literals only, and the parts P and R.
+-- for the response. script.py puts a head before this, which holds literals only, and the parts F, P and R.
 local NAMESPACE = "envoy_tap"
 local TIMEOUT_MS = 1000
 -- Below gRPC's usual limit of 4 MiB a message.
@@ -41,6 +41,12 @@ end
 local function header(name, value)
   local field = string.find(value, "[\128-\255]") and 3 or 2
   return delimited(1, delimited(1, name) .. delimited(field, value))
+end
+
+local function all_headers(pairs_)
+  local out = {}
+  for _, pair in ipairs(pairs_) do out[#out + 1] = header(pair[1], pair[2]) end
+  return table.concat(out)
 end
 
 local function header_map(session, headers)
@@ -135,28 +141,17 @@ local function admits(session, now)
   return true
 end
 
-local function principal(handle)
-  local tls = handle:streamInfo():downstreamSslConnection()
-  if not tls or not tls:peerCertificatePresented() then return nil end
-  local names = tls:uriSanPeerCertificate()
-  if not names[1] then names = tls:dnsSansPeerCertificate() end
-  return names[1] or tls:subjectPeerCertificate()
-end
-
+-- Asked once, and only if needed.
 local function source(handle)
   local known
   return function()
-    if not known then
-      -- An Envoy whose Lua knows less of TLS costs the principal, not the capture.
-      local asked, name = pcall(principal, handle)
-      known = {handle:streamInfo():downstreamRemoteAddress(), asked and name or nil}
-    end
+    known = known or {F.address(handle), F.principal(handle)}
     return known
   end
 end
 
 local function targeting(handle, headers, id)
-  local now, found, told, request, peer = os.time(), {}, {}, nil, nil
+  local now, found, told, request, peer, facts = os.time(), {}, {}, nil, nil, nil
   for _, session in ipairs(SESSIONS) do
     if now < session.expires_at then
       peer = peer or source(handle)
@@ -164,7 +159,9 @@ local function targeting(handle, headers, id)
       if session.may(request) and not R.forbids(headers:get(":path"), NEVER_PATHS) and admits(session, now) then
         found[#found + 1] = session
         local beside = {header(":tap-decided", session.decided(request))}
-        if peer()[1] then beside[2] = header(":tap-source-address", peer()[1]) end
+        facts = facts or all_headers(F.of_request(handle))
+        beside[2] = facts
+        if peer()[1] then beside[3] = header(":tap-source-address", peer()[1]) end
         if peer()[2] then beside[#beside + 1] = header(":tap-source-principal", peer()[2]) end
         if session.skipped then beside[#beside + 1] = header(":tap-skipped", tostring(session.skipped)) end
         session.skipped = nil
@@ -210,6 +207,8 @@ function envoy_on_response(handle)
   end
   if not id then return end
   local half = begin(handle, id, RESPONSE, sessions)
+  local facts = all_headers(F.of_response(handle))
+  for _, session in ipairs(sessions) do half.told[session.tap_id] = facts end
   local status = handle:headers():get(":status")
   if metadata["/tunnel"] and (status == "101" or status == "200") then
     half.truncated = true

@@ -148,7 +148,9 @@ class _View:
     def _grpc_method(self) -> bytes | None:
         content_type = joined(self._request.headers, "content-type") or b""
         path = self._path()
-        return path[1:] if path and content_type.startswith(b"application/grpc") else None
+        return (
+            path[1:] if path and path[:1] == b"/" and content_type.startswith(b"application/grpc") else None
+        )
 
     def _grpc_status(self) -> bytes | None:
         found = joined(self._response.trailers, "grpc-status")

@@ -1,0 +1,162 @@
+"""What a predicate says about request headers alone, in tests that Envoy makes itself, before any script runs.
+
+Each test is of one header as it stands in the request (`:path` with its query), so a condition is often only bounded by
+them: what is compiled is true wherever the predicate may be, never false where it could be true.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from envoy_tap.core.predicate.model import And, Condition, Expr, Not, Op, Or
+from envoy_tap.core.predicate.values import template
+
+
+class How(Enum):
+    """How a header's value (several are joined by commas) compares with a text."""
+
+    EXACT = auto()
+    PREFIX = auto()
+    CONTAINS = auto()
+    REGEX = auto()  # RE2 over all of it
+    PRESENT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderTest:
+    """One test; a request without the header fails it."""
+
+    name: str
+    how: How
+    text: str = ""
+    ignores_case: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """True where all of *terms* are; without terms, everywhere."""
+
+    terms: tuple["Tests", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """True where one of *terms* is; without terms, nowhere."""
+
+    terms: tuple["Tests", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """True where *term* is not."""
+
+    term: "Tests"
+
+
+Tests = HeaderTest | AllOf | AnyOf | NoneOf
+
+ANYTHING = AllOf()
+NOTHING = AnyOf()
+_HOW = {Op.EQUALS: How.EXACT, Op.BEGINS: How.PREFIX, Op.CONTAINS: How.CONTAINS, Op.MATCHES: How.REGEX}
+# In messages: protobuf's parsers give up at 100, and some of those are around these.
+_MAX_DEPTH = 64
+_SHORT_ID = "0" * 16
+_TRACE_HEADERS = ("traceparent", "x-b3-traceid", "b3")
+
+
+def superset(*predicates: Expr) -> Tests:
+    """Return tests that hold for each request that may fulfil one of *predicates*; ANYTHING if they decide nothing."""
+    tests = _any([_bound(each, upper=True) for each in predicates])
+    return tests if _depth(tests) <= _MAX_DEPTH else ANYTHING
+
+
+def _depth(tests: Tests) -> int:
+    match tests:
+        case NoneOf(term):
+            return 1 + _depth(term)
+        case AllOf(terms) | AnyOf(terms):
+            return 2 + max(map(_depth, terms), default=0)
+        case HeaderTest():
+            return 1
+
+
+def _bound(expr: Expr, *, upper: bool) -> Tests:
+    """Return tests that hold wherever *expr* may (*upper*), or only where it surely does."""
+    match expr:
+        case Condition():
+            surely, exact = _condition(expr)
+            return surely if exact or upper else NOTHING
+        case Not(term):
+            return _not(_bound(term, upper=not upper))
+        case And(terms):
+            return _all([_bound(term, upper=upper) for term in terms])
+        case Or(terms):
+            return _any([_bound(term, upper=upper) for term in terms])
+
+
+def _condition(condition: Condition) -> tuple[Tests, bool]:  # noqa: PLR0911 - a line for each field
+    """Return tests that hold wherever *condition* does, and whether they hold nowhere else."""
+    name, op, text = condition.field.name, condition.op, str(condition.value)
+    match name:
+        case "method":
+            return HeaderTest(":method", How.EXACT, text), True
+        case "path":
+            return _path(op, text)
+        case "grpc.method" if op is not Op.MATCHES:
+            path, exact = _path(op, text if op is Op.CONTAINS else f"/{text}")
+            return _all([HeaderTest("content-type", How.PREFIX, "application/grpc"), path]), exact
+        case "authority" if op is not Op.MATCHES:
+            return HeaderTest(":authority", _HOW[op], text, ignores_case=True), True
+        case "header":
+            return _header(condition.field.key or "", op, text), True
+        case "trace_id":
+            found = text.removeprefix(_SHORT_ID) if text.startswith(_SHORT_ID) else text
+            tests = [HeaderTest(each, How.CONTAINS, found, ignores_case=True) for each in _TRACE_HEADERS]
+            return _any(list(tests)), False
+    return ANYTHING, False
+
+
+def _header(name: str, op: Op, text: str) -> HeaderTest:
+    return HeaderTest(name, How.PRESENT) if op is Op.EXISTS else HeaderTest(name, _HOW[op], text)
+
+
+def _path(op: Op, text: str) -> tuple[Tests, bool]:  # noqa: PLR0911 - a line for each operator
+    """Compare what is before the query, though tests see all of `:path`."""
+    if op is Op.MATCHES:
+        return ANYTHING, False
+    if "?" in text:
+        return NOTHING, True
+    match op:
+        case Op.BEGINS:
+            return HeaderTest(":path", How.PREFIX, text), True
+        case Op.CONTAINS:
+            return HeaderTest(":path", How.CONTAINS, text), False
+        case Op.LIKE:
+            segments = template(text)
+            literal = [segment not in {"*", "**"} for segment in segments]
+            if all(literal):
+                return _path(Op.EQUALS, text)
+            # All before the first segment that is not literal, and the slash that begins it.
+            known = literal.index(False)
+            prefix = "".join(f"/{segment}" for segment in segments[:known]) + "/"
+            return HeaderTest(":path", How.PREFIX, prefix), segments[known] == "**"
+    return _any([HeaderTest(":path", How.EXACT, text), HeaderTest(":path", How.PREFIX, f"{text}?")]), True
+
+
+def _not(term: Tests) -> Tests:
+    if term == ANYTHING:
+        return NOTHING
+    return ANYTHING if term == NOTHING else NoneOf(term)
+
+
+def _all(terms: list[Tests]) -> Tests:
+    left = tuple(term for term in terms if term != ANYTHING)
+    if NOTHING in left:
+        return NOTHING
+    return left[0] if len(left) == 1 else AllOf(left)
+
+
+def _any(terms: list[Tests]) -> Tests:
+    left = tuple(dict.fromkeys(term for term in terms if term != NOTHING))
+    if ANYTHING in left:
+        return ANYTHING
+    return left[0] if len(left) == 1 else AnyOf(left)
