@@ -104,6 +104,26 @@ def test_a_host_with_a_port_or_a_dot_does_not_get_around_a_denial(host: str) -> 
     assert policies().decide(Request("GET", "/", host="shop.example:443")).allowed
 
 
+def test_a_host_and_a_path_that_are_both_odd_do_not_get_around_a_denial() -> None:
+    admin = Rule(operations=(Operation(hosts=("admin.example",), paths=("/secret",)),))
+    guarded = PolicySet([Policy("open", rules=(Rule(),)), Policy("d", action=Action.DENY, rules=(admin,))])
+    for host, path in (("admin.example:443", "//secret"), ("u@admin.example", "/x/..%2fsecret")):
+        assert guarded.decide(Request("GET", path, host=host)).reason is Reason.AMBIGUOUS_PATH
+    assert guarded.decide(Request("GET", "//other", host="admin.example:443")).allowed
+
+
+@pytest.mark.parametrize("host", ["admin.example:443", "admin.example.", "x@admin.example"])
+def test_what_an_allowance_spares_is_spared_in_every_spelling(host: str) -> None:
+    spared = Rule(operations=(Operation(paths=("/*",), not_hosts=("admin.example",)),))
+    named = Rule(operations=(Operation(hosts=("shop.example:*",)),))
+    guarded = PolicySet([Policy("a", rules=(spared, named))])
+    outcome = guarded.evaluate(Request("GET", "/", host=host))
+    assert outcome.ambiguity is not None
+    assert (outcome.decision.allowed, outcome.decision.reason) == (False, Reason.AMBIGUOUS_PATH)
+    for other in ("other.example:443", "shop.example:443"):
+        assert guarded.decide(Request("GET", "/", host=other)).allowed
+
+
 def test_a_denied_request_is_denied_for_its_own_reason() -> None:
     assert policies().decide(Request("GET", "/%61dmin")).reason is Reason.DENIED_BY_POLICY
 

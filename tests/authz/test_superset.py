@@ -167,6 +167,7 @@ def test_a_form_decides_by_each_of_its_values(tmp_path: Path) -> None:
     assert allowed(b"r%6Fle=us%65r")
     for body in (b"", b"role=admin", b"role=user&role=admin", b"role=user&r%6fle=admin", b"role=%ff", b"a=b"):
         assert not allowed(body)
+    assert not allowed(b"role=user&a=b;role=admin")
 
 
 GRPC = {"content-type": "application/grpc+proto"}

@@ -1,11 +1,13 @@
 """The authz service as the runtime serves it: policies from files, checks by gRPC."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeVar
 
+from envoy_authz.authenticators.binding import SenderChecker
 from envoy_authz.authenticators.configured import IdentitySettings, IntrospectionKeeper, make_authenticator
 from envoy_authz.authenticators.deciders import PluggedPolicies
 from envoy_authz.authenticators.plugins import PluginError, load_authenticator, load_decider
@@ -13,6 +15,7 @@ from envoy_authz.authenticators.request_authentication import RequestAuthenticat
 from envoy_authz.config import LoadedPolicies, load_policies
 from envoy_authz.config.identity import load_identity
 from envoy_authz.core import Authenticator, Options, PolicySet
+from envoy_authz.core.aliases import with_own_names
 from envoy_authz.decision_log import DecisionLog
 from envoy_authz.handler import Authorizer, OnError
 from envoy_authz.identity.callers import Callers
@@ -63,7 +66,9 @@ class AuthzSidecar:
         self._plugins = (tuple(authenticators), tuple(deciders))
         self._log = log
         self._ring = KeyRing()
-        self._introspection = IntrospectionKeeper()
+        # Kept by reloads: a proof of possession that was used stays used.
+        self._senders = SenderChecker(time.time)
+        self._introspection = IntrospectionKeeper(self._senders)
         self._loaded = loaded = self._load()
         self._authorizer = Authorizer(
             loaded.compiled,
@@ -122,7 +127,8 @@ class AuthzSidecar:
         made = [self._plugin(load_authenticator, name, identity) for name in authenticators]
         deciding = [self._plugin(load_decider, name, identity) for name in deciders]
         callers = Callers(identity.peers)
-        compiled = PolicySet(policies.policies, options=replace(options, identify=callers.identify))
+        named = [with_own_names(policy, identity.peers.aliases) for policy in policies.policies]
+        compiled = PolicySet(named, options=replace(options, identify=callers.identify))
         decider: Decider = PluggedPolicies(compiled, deciding) if deciding else compiled
         return _Loaded(policies, identity, made, compiled, decider, callers)
 
@@ -142,13 +148,14 @@ class AuthzSidecar:
         others = list(loaded.authenticators)
         if loaded.policies.authentications:
             root = self._options.root_namespace
-            others.insert(
-                0, RequestAuthenticator(loaded.policies.authentications, self._ring, root_namespace=root)
+            by_rules = RequestAuthenticator(
+                loaded.policies.authentications, self._ring, root_namespace=root, senders=self._senders
             )
+            others.insert(0, by_rules)
         else:
             self._ring.use(())
         asked = self._introspection.use(loaded.identity.introspection)
-        return make_authenticator(loaded.identity, loaded.callers, asked, others)
+        return make_authenticator(loaded.identity, loaded.callers, asked, others, self._senders)
 
     def _recorder(self, loaded: _Loaded) -> Recorder | None:
         return None if self._log is None else Recorder(self._log, loaded.callers.identify)

@@ -97,6 +97,25 @@ def test_an_active_token_is_asked_about_once(make: Make, server: Server) -> None
     assert server.asked == ["opaque"]
 
 
+@pytest.mark.parametrize(
+    ("cnf", "scheme", "refusal"),
+    [
+        ({"cnf": {"x5t#S256": "AAAA"}}, "Bearer", "sender"),
+        ({"cnf": {"jkt": "AAAA"}}, "Bearer", "proof"),
+        ({}, "DPoP", "proof"),
+        ({"cnf": None}, "Bearer", "sender"),
+    ],
+)
+def test_a_token_that_is_bound_to_a_sender_needs_its_proof_each_time(
+    make: Make, server: Server, cnf: Mapping[str, object], scheme: str, refusal: str
+) -> None:
+    server.answer = {**ACTIVE, **cnf}
+    made = make(LONG)
+    for _ in range(2):
+        found = made.authenticate(Request("GET", "/", request_headers={"authorization": f"{scheme} opaque"}))
+        assert reason(found) == refusal
+
+
 def test_no_token_passes_unasked(make: Make, server: Server) -> None:
     assert send(make(LONG), None) == Authentication()
     assert server.asked == []

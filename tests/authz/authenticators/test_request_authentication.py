@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -292,6 +293,15 @@ def test_only_documents_of_the_workload_verify() -> None:
     assert subjects(at("bank", OTHER_TOKEN)) == ["bob"]
     assert subjects(at("other", token())) == []
     assert subjects(at("", token())) == ["alice"]
+
+
+def test_an_identity_header_is_removed_for_every_workload() -> None:
+    rule = replace(RULE, output_claim_to_headers=(("x-user", "sub"),))
+    shop, bank = RequestAuthentication("a", "shop", rules=(rule,)), RequestAuthentication("b", "bank")
+    authenticate = RequestAuthenticator([shop, bank], KeyRing(), clock=Clock()).authenticate
+    for namespace in ("shop", "bank", "other", ""):
+        forged = Request("GET", "/", request_headers={"x-user": "root"}, context={"namespace": namespace})
+        assert authenticate(forged).remove_headers == ("x-user",)
 
 
 # Whatever comes

@@ -88,6 +88,16 @@ def test_an_audience_is_needed() -> None:
         SvidVerifier({}, frozenset())
 
 
+def test_an_svid_that_is_bound_to_a_sender_needs_its_proof() -> None:
+    made = SvidAuthenticator(VERIFIER, HeaderPlace("authorization", "Bearer "), clock=lambda: NOW_S)
+    bound = token(payload(cnf={"jkt": "x"}))
+    for value, reason in ((f"Bearer {bound}", "proof"), (f"DPoP {token(payload())}", "proof")):
+        for _again in range(2):
+            found = made.authenticate(Request("GET", "/", request_headers={"authorization": value}))
+            assert found.refusal is not None
+            assert found.refusal.reason == reason
+
+
 def test_requests_are_authenticated_by_the_svid_in_a_header() -> None:
     made = SvidAuthenticator(VERIFIER, HeaderPlace("x-svid"), clock=lambda: NOW_S)
 

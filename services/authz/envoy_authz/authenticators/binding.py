@@ -70,6 +70,11 @@ class SenderChecker:
         self._proofs = ProofVerifier(clock) if proofs is None else proofs
         self._origin = origin.rstrip("/")
 
+    def check_bound(self, token: VerifiedToken, text: str, request: Sender, *, by_dpop: bool) -> None:
+        """Check the sender of a *token* that is bound, or came with the scheme `DPoP`; raises TokenError."""
+        if by_dpop or is_bound(token):
+            self.check(token, text, request, by_dpop=by_dpop)
+
     def check(self, token: VerifiedToken, text: str, request: Sender, *, by_dpop: bool) -> None:
         """Check *token*, which came as *text*, with the scheme `DPoP` or not; raises TokenError."""
         confirmation = token.claims.get("cnf")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from envoy_authz.authenticators.api_keys import ApiKey, ApiKeyAuthenticator
+from envoy_authz.authenticators.binding import SenderChecker
 from envoy_authz.authenticators.chain import AuthenticatorChain
 from envoy_authz.authenticators.introspection import IntrospectionAuthenticator, IntrospectionLimits
 from envoy_authz.authenticators.introspection_http import IntrospectionEndpoint
@@ -78,7 +79,8 @@ class IdentitySettings:
 class IntrospectionKeeper:
     """The one introspection of a process, which a reload that leaves it alone does not start again."""
 
-    def __init__(self) -> None:
+    def __init__(self, senders: SenderChecker | None = None) -> None:
+        self._senders = senders
         self._settings: IntrospectionSettings | None = None
         self._now: IntrospectionAuthenticator | None = None
         self._old: list[IntrospectionAuthenticator] = []
@@ -91,7 +93,7 @@ class IntrospectionKeeper:
         if self._now is not None:
             self._old.append(self._now)
         self._settings = settings
-        self._now = None if settings is None else _introspection(settings)
+        self._now = None if settings is None else _introspection(settings, self._senders)
         if self._now is not None and self._running:
             self._now.start()
         return self._now
@@ -120,6 +122,7 @@ def make_authenticator(
     callers: Callers,
     introspection: IntrospectionAuthenticator | None,
     others: Sequence[Authenticator],
+    senders: SenderChecker | None = None,
 ) -> Authenticator | None:
     """Return all authenticators of *settings* and *others* as one, in the order of their cost; None if there is none."""
     members: list[Authenticator] = []
@@ -130,7 +133,7 @@ def make_authenticator(
     if settings.svid is not None:
         bundles = {domain: StaticKeys(parse_bundle(text)) for domain, text in settings.svid.bundles.items()}
         verifier = SvidVerifier(bundles, frozenset(settings.svid.audiences))
-        members.append(SvidAuthenticator(verifier, settings.svid.place))
+        members.append(SvidAuthenticator(verifier, settings.svid.place, senders=senders))
     members.extend(others)
     if introspection is not None:
         members.append(introspection)
@@ -139,10 +142,13 @@ def make_authenticator(
     return AuthenticatorChain(members)
 
 
-def _introspection(settings: IntrospectionSettings) -> IntrospectionAuthenticator:
+def _introspection(
+    settings: IntrospectionSettings, senders: SenderChecker | None
+) -> IntrospectionAuthenticator:
     return IntrospectionAuthenticator(
         IntrospectionEndpoint(settings.uri, settings.client_id, settings.secret),
         Expectations(settings.issuer, frozenset(settings.audiences)),
         settings.place,
         limits=IntrospectionLimits(wait_s=settings.wait_s),
+        senders=senders,
     )

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from envoy_authz.authenticators.plugins import DecisionPlugin
 from envoy_authz.core.authentication import Authentication
 from envoy_authz.core.decide import PolicySet
-from envoy_authz.core.decision import Outcome, Reason
+from envoy_authz.core.decision import Outcome
 from envoy_authz.core.request import RequestView
-
-_FINAL = frozenset({Reason.DENIED_BY_POLICY, Reason.AMBIGUOUS_PATH})
 
 
 class PluggedPolicies:
@@ -31,6 +29,5 @@ class PluggedPolicies:
                 continue
             if not decision.allowed:
                 return Outcome(decision)
-            outcome = self._policies.evaluate(request, authentication)
-            return outcome if outcome.decision.reason in _FINAL else outcome._replace(decision=decision)
+            return self._policies.evaluate(request, authentication, decision)
         return self._policies.evaluate(request, authentication)

@@ -15,8 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from envoy_authz.authenticators.answers import REFUSED
+from envoy_authz.authenticators.binding import SenderChecker
 from envoy_authz.authenticators.model import HeaderPlace, JwtRule
-from envoy_authz.authenticators.places import DEFAULT_HEADER, Places
+from envoy_authz.authenticators.places import DEFAULT_HEADER, Place, Places
 from envoy_authz.core.authentication import ANONYMOUS, Authentication
 from envoy_authz.core.request import RequestView
 from envoy_authz.tokens.cache import digest
@@ -54,7 +55,8 @@ class IntrospectionAuthenticator:
     """An `Authenticator` by *ask*ing the issuer; `start` it before use. *clock* gives unix seconds.
 
     An answer without `iss` is taken to be of `expected.issuer`; audiences, times and types of claims are held as for
-    a JWT. With `limits.wait_s` the thread that decides is held up, and with it every request of its batch.
+    a JWT. A token that is bound to its sender (`cnf`, RFC 8705 section 3.2) needs the proof that *senders* checks.
+    With `limits.wait_s` the thread that decides is held up, and with it every request of its batch.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class IntrospectionAuthenticator:
         *,
         limits: IntrospectionLimits | None = None,
         clock: Callable[[], float] = time.time,
+        senders: SenderChecker | None = None,
     ) -> None:
         self._ask = ask
+        self._senders = SenderChecker(clock) if senders is None else senders
         self._expected = expected
         self._limits = limits or IntrospectionLimits()
         self._clock = clock
@@ -102,12 +106,20 @@ class IntrospectionAuthenticator:
         """Return who calls, if that is known by now; see `Authenticator`. Never raises."""
         try:
             found = self._places.find(request)
-            return self._answer(found[0][1]) if found else ANONYMOUS
+            if not found:
+                return ANONYMOUS
+            return self._accept(*found[0], request)
         except TokenError as error:
             return REFUSED[error.flaw]
         except Exception:
             LOG.exception("a request could not be authenticated and was refused")
             return REFUSED[Flaw.INTERNAL]
+
+    def _accept(self, place: Place[None], text: str, request: RequestView) -> Authentication:
+        answer = self._answer(text)
+        if answer.refusal is None:
+            self._senders.check_bound(answer.tokens[0], text, request, by_dpop=place.is_dpop)
+        return answer
 
     def _answer(self, token: str) -> Authentication:
         # RFC 6750 section 2.1 has b64token: nothing but visible ASCII.

@@ -42,7 +42,8 @@ class _Accepted:
 class JwtRulesAuthenticator:
     """An `Authenticator` by one set of rules; any number of tokens, all of which must be valid.
 
-    *sources* has the keys for each rule. *clock* gives unix seconds. Used by one thread at a time.
+    *sources* has the keys for each rule. *clock* gives unix seconds. *identity_headers* are removed like those that
+    the rules may set and don't. Used by one thread at a time.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class JwtRulesAuthenticator:
         clock: Callable[[], float] = time.time,
         senders: SenderChecker | None = None,
         capacity: int = DEFAULT_CAPACITY,
+        identity_headers: frozenset[str] = frozenset(),
     ) -> None:
         rules = tuple(rules)
         self._clock = clock
         self._senders = SenderChecker(clock) if senders is None else senders
         self._places: Places[_Rule] = Places((rule, _compiled(rule, sources[rule])) for rule in rules)
-        self._identity_headers = frozenset(header for rule in rules for header in rule.output_headers)
+        own = frozenset(header for rule in rules for header in rule.output_headers)
+        self._identity_headers = own | identity_headers
         self._anonymous = Authentication(remove_headers=tuple(sorted(self._identity_headers)))
         self._capacity = capacity
         self._caches: dict[Place[_Rule], TokenCache[_Accepted]] = {}

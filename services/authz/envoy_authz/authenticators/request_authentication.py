@@ -7,7 +7,7 @@ from envoy_authz.authenticators.binding import SenderChecker
 from envoy_authz.authenticators.jwt_rules import JwtRulesAuthenticator
 from envoy_authz.authenticators.model import JwtRule, RequestAuthentication
 from envoy_authz.authenticators.workloads import Workload, workload_of_request
-from envoy_authz.core.authentication import ANONYMOUS, Authentication, Authenticator
+from envoy_authz.core.authentication import Authentication, Authenticator
 from envoy_authz.core.request import RequestView
 from envoy_authz.tokens.cache import DEFAULT_CAPACITY
 from envoy_authz.tokens.keys import parse_jwks
@@ -16,11 +16,6 @@ from envoy_authz.tokens.sources import KeyRing, StaticKeys
 from envoy_authz.tokens.verify import KeySource
 
 MAX_WORKLOADS = 1024
-
-
-class _Anonymous:
-    def authenticate(self, request: RequestView) -> Authentication:  # noqa: ARG002 - the protocol's
-        return ANONYMOUS
 
 
 class RequestAuthenticator:
@@ -48,6 +43,10 @@ class RequestAuthenticator:
         self._senders = SenderChecker(clock) if senders is None else senders
         self._capacity = capacity
         self._root_namespace = root_namespace
+        # An upstream behind another workload may believe them as well.
+        self._identity_headers = frozenset(
+            header for document in documents for rule in document.rules for header in rule.output_headers
+        )
         scoped = any(document.namespace or document.match_labels for document in documents)
         self._workload = workload if scoped else None
         self._by_documents: dict[tuple[RequestAuthentication, ...], Authenticator] = {}
@@ -77,12 +76,13 @@ class RequestAuthenticator:
         known = self._by_documents.get(documents)
         if known is None:
             rules = [rule for document in documents for rule in document.rules]
-            known = (
-                JwtRulesAuthenticator(
-                    rules, self._sources, clock=self._clock, senders=self._senders, capacity=self._capacity
-                )
-                if rules
-                else _Anonymous()
+            known = JwtRulesAuthenticator(
+                rules,
+                self._sources,
+                clock=self._clock,
+                senders=self._senders,
+                capacity=self._capacity,
+                identity_headers=self._identity_headers,
             )
             self._by_documents[documents] = known
         return known

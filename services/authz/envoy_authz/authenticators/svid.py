@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 
 from envoy_authz.authenticators.answers import REFUSED
+from envoy_authz.authenticators.binding import SenderChecker
 from envoy_authz.authenticators.model import HeaderPlace, JwtRule
-from envoy_authz.authenticators.places import DEFAULT_HEADER, Places
+from envoy_authz.authenticators.places import DEFAULT_HEADER, Place, Places
 from envoy_authz.core.authentication import ANONYMOUS, Authentication
 from envoy_authz.core.request import RequestView
 from envoy_authz.tokens.cache import DEFAULT_CAPACITY, Entry, TokenCache, digest
@@ -18,7 +19,10 @@ LOG = logging.getLogger(__name__)
 
 
 class SvidAuthenticator:
-    """An `Authenticator` by the JWT-SVID in *place*, which is removed from the request. *clock* gives unix seconds."""
+    """An `Authenticator` by the JWT-SVID in *place*, which is removed from the request. *clock* gives unix seconds.
+
+    One that is bound to its sender (`cnf`) needs the proof that *senders* checks.
+    """
 
     def __init__(
         self,
@@ -26,9 +30,11 @@ class SvidAuthenticator:
         place: HeaderPlace = DEFAULT_HEADER,
         *,
         clock: Callable[[], float] = time.time,
+        senders: SenderChecker | None = None,
         capacity: int = DEFAULT_CAPACITY,
     ) -> None:
         self._verifier = verifier
+        self._senders = SenderChecker(clock) if senders is None else senders
         self._places: Places[None] = Places([(JwtRule("", from_headers=(place,)), None)])
         self._header = place.name
         self._clock = clock
@@ -38,14 +44,16 @@ class SvidAuthenticator:
         """Return who calls; see `Authenticator`. Never raises."""
         try:
             found = self._places.find(request)
-            return self._accept(found[0][1]) if found else ANONYMOUS
+            if not found:
+                return ANONYMOUS
+            return self._accept(*found[0], request)
         except TokenError as error:
             return REFUSED[error.flaw]
         except Exception:
             LOG.exception("a request could not be authenticated and was refused")
             return REFUSED[Flaw.INTERNAL]
 
-    def _accept(self, text: str) -> Authentication:
+    def _accept(self, place: Place[None], text: str, request: RequestView) -> Authentication:
         key, now_s = digest(text), self._clock()
         known = self._cache.get(key, now_s)
         if known is None:
@@ -55,4 +63,5 @@ class SvidAuthenticator:
             token = self._verifier.verify(jwt, now_s)
             known = Authentication((token,), remove_headers=(self._header,))
             self._cache.put(key, Entry(known, token.expires_at_s, source, keys))
+        self._senders.check_bound(known.tokens[0], text, request, by_dpop=place.is_dpop)
         return known

@@ -96,6 +96,8 @@ def read_form(body: bytes) -> dict[str, list[str]] | Unreadable:
     """Return the values of each field of *body* (application/x-www-form-urlencoded), or an `Unreadable`."""
     if len(body) > MAX_BYTES:
         return Unreadable("the body is larger than 1 MiB")
+    if b";" in body:
+        return Unreadable("the form has a `;`, at which some readers part fields")
     parts = [part for part in body.replace(b"+", b" ").split(b"&") if part]
     if len(parts) > _MAX_FIELDS:
         return Unreadable(f"the form has more than {_MAX_FIELDS} fields")

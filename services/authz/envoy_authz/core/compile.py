@@ -31,19 +31,27 @@ class Clause:
     tests: tuple[Named, ...]
 
 
-def compile_policies(policies: Iterable[Policy], root_namespace: str) -> Iterator[Clause]:
-    """Yield the clauses of all rules, in the order of policies and rules; raises ValueError for a bad pattern."""
+def compile_policies(
+    policies: Iterable[Policy], root_namespace: str, *, every_host: bool = False
+) -> Iterator[Clause]:
+    """Yield the clauses of all rules, in the order of policies and rules; raises ValueError for a bad pattern.
+
+    See `operation_tests` for *every_host*.
+    """
     for policy in policies:
         careful = policy.action is Action.ALLOW
         scope_keys, scope = applies(policy, root_namespace, careful=careful)
         for number, rule in enumerate(policy.rules):
-            for clause in _clauses(rule, by_rule(policy, number), policy, careful=careful):
+            decision = by_rule(policy, number)
+            for clause in _clauses(rule, decision, policy, careful=careful, every_host=every_host):
                 yield Clause(
                     clause.decision, clause.path, {**scope_keys, **clause.keys}, (*scope, *clause.tests)
                 )
 
 
-def _clauses(rule: Rule, decision: Decision, policy: Policy, *, careful: bool) -> Iterator[Clause]:
+def _clauses(
+    rule: Rule, decision: Decision, policy: Policy, *, careful: bool, every_host: bool
+) -> Iterator[Clause]:
     tests: list[Named] = []
     keys: dict[str, frozenset[str]] = {}
     called_by = any_check([source_test(source, policy.namespace) for source in rule.sources])
@@ -56,7 +64,7 @@ def _clauses(rule: Rule, decision: Decision, policy: Policy, *, careful: bool) -
     conditions.extend(compile_expression(text, careful=careful) for text in rule.expressions)
     tests.extend(Named("", check) for check in conditions)
     for operation in rule.operations or (Operation(),):
-        called = operation_tests(operation, careful=careful)
+        called = operation_tests(operation, careful=careful, every_host=every_host)
         for path in map(parse_path, operation.paths) if operation.paths else (None,):
             pattern, path_tests = _indexed(path)
             yield Clause(decision, pattern, keys | operation_keys(operation), (*path_tests, *called, *tests))

@@ -1,6 +1,7 @@
 """A set of policies, compiled once, that decides requests."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from envoy_authz.core.applicability import has_labels, namespace_of
 from envoy_authz.core.authentication import ANONYMOUS, Authentication
@@ -18,8 +19,8 @@ from envoy_authz.core.index import Index
 from envoy_authz.core.mutations import Changes, Mutator
 from envoy_authz.core.options import Options, PathAmbiguity
 from envoy_authz.core.paths import is_odd, normalizer, without_query
-from envoy_authz.core.policy import Action, Policy
-from envoy_authz.core.readings import differing, host_readings, path_readings
+from envoy_authz.core.policy import Action, Operation, Policy
+from envoy_authz.core.readings import MOST_READINGS, differing, host_readings, is_odd_host, path_readings
 from envoy_authz.core.request import RequestView
 
 _DEFAULTS = Options()
@@ -36,7 +37,7 @@ class PolicySet:
     __slots__ = (
         *("default_action", "options", "policies"),
         *("_allow", "_deny", "_audit", "_dry_allow", "_dry_deny", "_mutating", "_mutator"),
-        *("_ambiguous", "_guards", "_guards_hosts", "_normalize", "_otherwise"),
+        *("_ambiguous", "_every_host", "_guards", "_guards_hosts", "_normalize", "_otherwise"),
         *("_only_namespace", "_scoped", "_unmatched", "_uses_namespace"),
     )
 
@@ -63,12 +64,12 @@ class PolicySet:
         self._normalize = normalizer(options.normalization)
         self._guards = options.path_ambiguity in _DENY_AND_REPORT
         self._guards_hosts = self._guards and any(
-            operation.hosts or operation.not_hosts
-            for policy in enforced
-            if policy.action is Action.DENY
-            for rule in policy.rules
-            for operation in rule.operations
+            operation.hosts or operation.not_hosts for operation in _operations(enforced, Action.DENY)
         )
+        spared = self._guards and any(
+            operation.not_hosts for operation in _operations(enforced, Action.ALLOW)
+        )
+        self._every_host = self._index(enforced, Action.ALLOW, every_host=True) if spared else None
         self._ambiguous: dict[tuple[str, Decision], Decision] = {}
         namespaces = {policy.namespace for policy in self.policies} - {"", options.root_namespace}
         self._uses_namespace = bool(namespaces)
@@ -82,23 +83,35 @@ class PolicySet:
         """
         return self.evaluate(request, authentication).decision
 
-    def evaluate(self, request: RequestView, authentication: Authentication = ANONYMOUS) -> Outcome:
-        """Return the decision for *request*, and all that goes with it. Never raises for what a request may hold."""
+    def evaluate(
+        self,
+        request: RequestView,
+        authentication: Authentication = ANONYMOUS,
+        allowed: Decision | None = None,
+    ) -> Outcome:
+        """Return the decision for *request*, and all that goes with it. Never raises for what a request may hold.
+
+        *allowed* stands for what ALLOW policies say, if it is given: DENY policies and the guard still deny.
+        """
         received = request.path
         path = without_query(received)
         odd = is_odd(path) or "#" in received
         facts = self._facts(request, self._normalize(path) if odd else path, authentication)
-        decision = self._enforced(facts)
-        ambiguity = self._guarded(facts, received, authentication, odd=odd) if decision.allowed else None
+        decision = self._enforced(facts, allowed)
+        ambiguity = None
+        if decision.allowed and self._guards:
+            ambiguity = self._guarded(facts, received if odd else "", authentication, allowed)
         if ambiguity is not None and self.options.path_ambiguity is PathAmbiguity.DENY:
             decision = self._by(ambiguity)
         observed = self._observed(facts, decision)
         changes = self._changes(facts) if decision.allowed and self._mutating is not None else None
         return Outcome(decision, observed, ambiguity, changes)
 
-    def _index(self, policies: Sequence[Policy], action: Action) -> Index | None:
+    def _index(self, policies: Sequence[Policy], action: Action, *, every_host: bool = False) -> Index | None:
         some = [policy for policy in policies if policy.action is action]
-        return Index(compile_policies(some, self.options.root_namespace)) if some else None
+        if not some:
+            return None
+        return Index(compile_policies(some, self.options.root_namespace, every_host=every_host))
 
     def _prepare_default(self, enforced: Sequence[Policy]) -> None:
         any_policies = bool(self.policies)
@@ -126,17 +139,39 @@ class PolicySet:
             facts.caller = self.options.identify(request)
         return facts
 
-    def _enforced(self, facts: Facts) -> Decision:
-        if self._deny is not None:
-            denied = self._deny.find(facts)
-            if denied is not None:
-                return denied
-        allowed = self._allow.find(facts)
-        if allowed is not None:
-            return allowed
+    def _enforced(self, facts: Facts, given: Decision | None = None) -> Decision:
+        decided = self._denied(facts) or given or self._allowed(facts)
+        if decided is not None:
+            return decided
         if self._scoped and any(self._applies(policy, facts) for policy in self._scoped):
             return self._unmatched
         return self._otherwise
+
+    def _denied(self, facts: Facts) -> Decision | None:
+        """Return the decision of a DENY rule that is met by all tokens together, or by one of them alone."""
+        if self._deny is None:
+            return None
+        denied = self._deny.find(facts)
+        if denied is None and len(facts.tokens) > 1:
+            return next(filter(None, map(self._deny.find, facts.by_token())), None)
+        return denied
+
+    def _allowed(self, facts: Facts) -> Decision | None:
+        """Return the decision of an ALLOW rule that is met by all tokens together, and by one of them alone.
+
+        So no rule is met by the issuer of one token and a claim of another.
+        """
+        allowed = self._allow.find(facts)
+        if allowed is not None and len(facts.tokens) > 1:
+            one = self._allowing(facts)
+            return None if one is None else self._allow.find(one)
+        return allowed
+
+    def _allowing(self, facts: Facts) -> Facts | None:
+        """Return the facts of the one of several tokens that an ALLOW rule is met by."""
+        if len(facts.tokens) <= 1:
+            return facts
+        return next((one for one in facts.by_token() if self._allow.find(one) is not None), None)
 
     def _applies(self, policy: Policy, facts: Facts) -> bool:
         somewhere = policy.namespace not in {"", self.options.root_namespace}
@@ -145,26 +180,41 @@ class PolicySet:
         return not policy.selector or has_labels(facts.request, policy.selector, unknown=True)
 
     def _guarded(
-        self, facts: Facts, received: str, authentication: Authentication, *, odd: bool
+        self, facts: Facts, received: str, authentication: Authentication, allowed: Decision | None
     ) -> Ambiguity | None:
-        """Return how else the request may be read, and be denied."""
-        if odd and self._guards:
+        """Return how else the request may be read, and be denied; *received* is a path that is odd, or empty."""
+        if received:
             other = differing(
                 path_readings(received),
                 facts.path,
-                lambda path: not self._enforced(self._facts(facts.request, path, authentication)).allowed,
+                lambda path: (
+                    not self._enforced(self._facts(facts.request, path, authentication), allowed).allowed
+                ),
             )
             if other is not None:
-                denied = self._enforced(self._facts(facts.request, other, authentication))
+                denied = self._enforced(self._facts(facts.request, other, authentication), allowed)
                 return Ambiguity("path", facts.path, other, denied)
-        if self._guards_hosts and (":" in facts.host or facts.host.endswith(".")):
-            for host in host_readings(facts.host):
-                again = self._facts(facts.request, facts.path, authentication)
-                again.host = host
-                denied_host = self._deny.find(again) if self._deny is not None else None
-                if host != facts.host and denied_host is not None:
-                    return Ambiguity("host", facts.host, host, denied_host)
+        if (self._guards_hosts or self._every_host is not None) and is_odd_host(facts.host):
+            return self._guarded_host(facts, received, authentication, allowed)
         return None
+
+    def _guarded_host(
+        self, facts: Facts, received: str, authentication: Authentication, allowed: Decision | None
+    ) -> Ambiguity | None:
+        others = [host for host in dict.fromkeys(host_readings(facts.host)) if host != facts.host]
+        if self._guards_hosts:
+            most = MOST_READINGS if received else 0
+            for path in dict.fromkeys((facts.path, *islice(path_readings(received), most))):
+                again = self._facts(facts.request, path, authentication)
+                for host in others:
+                    denied = self._denied(again.at_host(host))
+                    if denied is not None:
+                        return Ambiguity("host", facts.host, host, denied)
+        if allowed is not None or self._every_host is None or not others:
+            return None
+        # What only an ALLOW rule's `notHosts` let pass, for the way in which it is written.
+        spared = self._allow.find(facts) is not None and self._every_host.find(facts) is None
+        return Ambiguity("host", facts.host, others[0], self._unmatched) if spared else None
 
     def _by(self, ambiguity: Ambiguity) -> Decision:
         key = (ambiguity.what, ambiguity.denied)
@@ -187,4 +237,13 @@ class PolicySet:
 
     def _changes(self, facts: Facts) -> Changes | None:
         assert self._mutating is not None  # noqa: S101 - the caller asked
-        return self._mutator.changes([one.policy for one in self._mutating.find_all(facts)], facts)
+        one = self._allowing(facts)
+        matching = [] if one is None else self._mutating.find_all(one)
+        return self._mutator.changes([found.policy for found in matching], one or facts)
+
+
+def _operations(policies: Iterable[Policy], action: Action) -> Iterator[Operation]:
+    for policy in policies:
+        if policy.action is action:
+            for rule in policy.rules:
+                yield from rule.operations

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from envoy_authz.core.authentication import VerifiedToken
 from envoy_authz.core.bodies import Unreadable
 from envoy_authz.core.facts import Facts
 
@@ -32,6 +33,11 @@ def _claims(facts: Facts) -> Mapping[str, object]:
             merged.update(token.claims)
         return merged
     return facts.tokens[0].claims if facts.tokens else {}
+
+
+def _told(token: VerifiedToken) -> Mapping[str, object]:
+    # Whose it is says who verified it, not what the token has in that place.
+    return {**token.claims, "iss": token.issuer, "sub": token.subject}
 
 
 def _json(facts: Facts) -> object:
@@ -58,6 +64,7 @@ _VARIABLES: Mapping[str, tuple[str, Callable[[Facts], object]]] = {
     "request.time": ("time", lambda _facts: datetime.now(UTC)),
     "request.auth.principal": ("string", lambda facts: next(iter(facts.request_principals), "")),
     "request.auth.claims": ("claims", _claims),
+    "request.auth.tokens": ("tokens", lambda facts: [_told(token) for token in facts.all_tokens]),
     "source.principal": ("string", lambda facts: facts.caller),
     "source.namespace": ("string", lambda facts: facts.source.namespace),
     "source.trust_domain": ("string", lambda facts: facts.source.trust_domain),
@@ -84,6 +91,7 @@ def _environment() -> Any:
         "headers": kind.Map(kind.STRING, kind.STRING),
         "context": kind.Map(kind.STRING, kind.STRING),
         "claims": kind.Map(kind.STRING, kind.DYN),
+        "tokens": kind.List(kind.Map(kind.STRING, kind.DYN)),
         "form": kind.Map(kind.STRING, kind.List(kind.STRING)),
     }
     return cel.NewEnv(

@@ -1,6 +1,6 @@
 """One request while it is decided: what policies compare, each found when the first of them asks, and found once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 from envoy_authz.core.addresses import Address, client_address, parse_address
@@ -33,7 +33,8 @@ class _Once(Generic[_T]):
 class Facts:
     """What is compared: `path` is normalized, `host` in lower case.
 
-    `caller` is the source principal. `namespace` is the workload's, empty if unknown.
+    `caller` is the source principal. `namespace` is the workload's, empty if unknown. `tokens` are those that a rule
+    looks at, and `all_tokens` those that the request brought.
     """
 
     def __init__(
@@ -49,8 +50,24 @@ class Facts:
         self.path = path
         self.caller = request.source_principal
         self.namespace = namespace
-        self.tokens = tokens
+        self.tokens = self.all_tokens = tokens
         self._trusted_hops = trusted_hops
+
+    def by_token(self) -> Iterator["Facts"]:
+        """Yield the same request once for each of several tokens, which alone is looked at; nothing for one or none."""
+        if len(self.tokens) <= 1:
+            return
+        for token in self.tokens:
+            one = Facts(self.request, self.path, self.namespace, (token,), self._trusted_hops)
+            one.all_tokens = self.tokens
+            one.caller, one.host = self.caller, self.host
+            yield one
+
+    def at_host(self, host: str) -> "Facts":
+        """Return the same request for *host* (lower case)."""
+        other = Facts(self.request, self.path, self.namespace, self.tokens, self._trusted_hops)
+        other.all_tokens, other.caller, other.host = self.all_tokens, self.caller, host
+        return other
 
     @_Once
     def host(self) -> str:

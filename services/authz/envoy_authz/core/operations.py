@@ -6,12 +6,16 @@ from envoy_authz.core.checks import Check, Named, negated, on
 from envoy_authz.core.facts import Facts, lower
 from envoy_authz.core.patterns import Kind, Pattern, any_of, parse_path, parse_pattern
 from envoy_authz.core.policy import Operation, Patterns
+from envoy_authz.core.readings import host_readings
 
 _METHODS_AND_HOSTS = ("method", "host")
 
 
-def operation_tests(operation: Operation, *, careful: bool) -> tuple[Named, ...]:
-    """Return the tests of *operation* beside its `paths`; see `conditions` for *careful*."""
+def operation_tests(operation: Operation, *, careful: bool, every_host: bool = False) -> tuple[Named, ...]:
+    """Return the tests of *operation* beside its `paths`; see `conditions` for *careful*.
+
+    With *every_host*, `notHosts` says no to every way in which a host may be read.
+    """
     tests: list[Named] = []
     hosts, not_hosts = (tuple(map(lower, texts)) for texts in (operation.hosts, operation.not_hosts))
     for key, wanted, unwanted in (
@@ -21,7 +25,8 @@ def operation_tests(operation: Operation, *, careful: bool) -> tuple[Named, ...]
         if wanted:
             tests.append(Named(key, _on(key, wanted)))
         if unwanted:
-            tests.append(Named("", negated(_on(key, unwanted))))
+            named = _any_reading(_on(key, unwanted)) if every_host and key == "host" else _on(key, unwanted)
+            tests.append(Named("", negated(named)))
     if operation.not_paths:
         not_paths = any_of([parse_path(text) for text in operation.not_paths])
         tests.append(Named("", negated(on("path", not_paths))))
@@ -70,6 +75,13 @@ def _grpc(texts: Patterns, *, careful: bool) -> Check:
     if not careful:
         return lambda facts: test(facts.path)
     return lambda facts: test(facts.path) and facts.method == "POST" and facts.is_grpc
+
+
+def _any_reading(check: Check) -> Check:
+    def test(facts: Facts) -> bool:
+        return check(facts) or any(check(facts.at_host(host)) for host in host_readings(facts.host))
+
+    return test
 
 
 def _ports(ports: tuple[int, ...]) -> Check:

@@ -11,6 +11,8 @@ from envoy_authz.core.paths import decode_and_merge_slashes, merge_slashes, norm
 
 _SLASHES = re.compile(r"[/\\]{2,}")
 _MAX_PORT_DIGITS = 5
+MOST_READINGS = 32
+"""How many readings of one path are looked at; one with more is ambiguous."""
 _ASCII = bytes(range(128)).decode()
 
 
@@ -79,8 +81,14 @@ def _quoted(path: str) -> str:
     return merge_slashes(text)
 
 
+def is_odd_host(host: str) -> bool:
+    """Whether readers may differ about an authority."""
+    return ":" in host or "@" in host or host.endswith(".")
+
+
 def host_readings(host: str) -> Iterator[str]:
-    """Yield the plausible readings of a lower-case authority: without its port, and without the root's dot."""
+    """Yield the plausible readings of a lower-case authority: without user, without its port, without the root's dot."""
+    host = host.rpartition("@")[2]
     name, colon, port = host.rpartition(":")
     bare = name if colon and port.isascii() and port.isdigit() and len(port) <= _MAX_PORT_DIGITS else host
     yield bare
@@ -88,7 +96,7 @@ def host_readings(host: str) -> Iterator[str]:
 
 
 def differing(
-    readings: Iterator[str], primary: str, decides: Callable[[str], bool], most: int = 32
+    readings: Iterator[str], primary: str, decides: Callable[[str], bool], most: int = MOST_READINGS
 ) -> str | None:
     """Return the first reading other than *primary* for which *decides* is true, of at most *most* distinct ones."""
     seen = {primary}
