@@ -1,4 +1,8 @@
-"""What every bucket store must do, with every algorithm, held against each store: in memory, and on a real Valkey."""
+"""What every bucket store must do, with every algorithm, held against each store.
+
+In memory, on Valkey, on Debian's Redis 7, on the primary that Sentinels name, and on three nodes of a cluster, where a
+request's buckets lie together or, with `spread`, apart.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -13,6 +17,8 @@ from envoy_ratelimit.core.store import ENFORCED, KEPT, QUOTA, BucketStore, Take
 from envoy_ratelimit.core.token_bucket import MICROSECONDS, Outcome
 from envoy_ratelimit.stores import DenialCache, open_store
 from envoy_ratelimit.stores.memory import MemoryStore
+from envoy_ratelimit.stores.names import Spread
+from tests.ratelimit.servers import Cluster, Server, Watched
 
 HOUR_US = 3600 * MICROSECONDS
 WINDOW_US = 6 * HOUR_US
@@ -28,7 +34,7 @@ class Bench:
         self.store = store
         self.algorithm = algorithm
         self.advance = advance
-        self.name = f"bucket-{next(_NAMES)}"
+        self.name = f"rl1|4:edge|bucket-{next(_NAMES)}"
         self.ban = make_spec(algorithm, 0, HOUR_US)
         self.six = make_spec(algorithm, 6, WINDOW_US)
         self.six_or_debt = make_spec(algorithm, 6, WINDOW_US, debt=True)
@@ -44,21 +50,23 @@ class Bench:
         return self.ask(self.wish(0, name, spec))[0][1]
 
 
-def on_valkey(valkey: Valkey, algorithm: Algorithm, denials_s: float) -> Iterator[Bench]:
-    client: redis.Redis = redis.Redis(port=valkey.port, decode_responses=True)
-    store = open_store(valkey.url, timeout_s=10, denials_s=denials_s)
+def on_servers(
+    url: str, ports: Sequence[int], algorithm: Algorithm, *, denials_s: float = 0, spread: Spread = "domain"
+) -> Iterator[Bench]:
+    store = open_store(url, timeout_s=10, denials_s=denials_s, spread=spread)
 
     def advance(by_us: int) -> None:
-        # The server's clock is its own, so instead all buckets are moved into the past.
-        for key in client.scan_iter("bucket-*"):
-            whole, colon, rest = str(client.get(key)).partition(":")
-            client.set(key, f"{int(whole) - by_us}{colon}{rest}", keepttl=True)
+        # A server's clock is its own, so instead all buckets are moved into the past.
+        for port in ports:
+            with redis.Redis(port=port, decode_responses=True) as client:
+                for key in client.scan_iter("*bucket-*", count=10_000):
+                    whole, colon, rest = str(client.get(key)).partition(":")
+                    client.set(key, f"{int(whole) - by_us}{colon}{rest}", keepttl=True)
         if isinstance(store, DenialCache):
             store.forget()
 
     yield Bench(store, algorithm, advance)
     store.close()
-    client.close()
 
 
 def in_memory(algorithm: Algorithm) -> Bench:
@@ -76,13 +84,26 @@ def algorithm(request: pytest.FixtureRequest) -> Algorithm:
     return found
 
 
-@pytest.fixture(params=["memory", "valkey", "valkey with denials"])
+@pytest.fixture(params=["memory", "valkey", "denials", "redis", "sentinel", "cluster", "spread"])
 def bench(request: pytest.FixtureRequest, algorithm: Algorithm) -> Iterator[Bench]:
-    if request.param == "memory":
-        yield in_memory(algorithm)
-    else:
-        denials_s = 60 if "denials" in request.param else 0
-        yield from on_valkey(request.getfixturevalue("valkey"), algorithm, denials_s)
+    match request.param:
+        case "memory":
+            yield in_memory(algorithm)
+        case "valkey" | "denials":
+            valkey: Valkey = request.getfixturevalue("valkey")
+            denials_s = 60 if request.param == "denials" else 0
+            yield from on_servers(valkey.url, [valkey.port], algorithm, denials_s=denials_s)
+        case "redis":
+            server: Server = request.getfixturevalue("debian_redis")
+            yield from on_servers(server.url, [server.port], algorithm)
+        case "sentinel":
+            watched: Watched = request.getfixturevalue("watched")
+            yield from on_servers(watched.url, [watched.primary.port], algorithm)
+        case spread:
+            cluster: Cluster = request.getfixturevalue("cluster")
+            ports = [node.port for node in cluster.nodes]
+            together = spread == "cluster"
+            yield from on_servers(cluster.url, ports, algorithm, spread="domain" if together else "bucket")
 
 
 token_buckets = pytest.mark.parametrize("algorithm", [Algorithm.TOKEN_BUCKET], indirect=True, ids=str)

@@ -1,9 +1,12 @@
 """Runs a case: a configuration, and requests at times with the answers that are expected, through the real handler."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 from google.protobuf.json_format import MessageToDict
 
@@ -16,8 +19,9 @@ from envoy_ratelimit.core.store import BucketStore, StoreError, Take
 from envoy_ratelimit.core.token_bucket import MICROSECONDS, Outcome
 from envoy_ratelimit.handler import RateLimitHandler
 from envoy_ratelimit.observe.metrics import RuleMetrics
+from envoy_ratelimit.stores import lane, open_store
 from envoy_ratelimit.stores.memory import MemoryStore
-from envoy_ratelimit.stores.packing import SCRIPT, pack, unpack
+from envoy_ratelimit.stores.packing import SCRIPT
 from envoy_sidecar.pb.ratelimit_pb2 import RateLimitRequest, RateLimitResponse
 from envoy_sidecar.transport.port import Answer, Call, Failure
 
@@ -35,27 +39,44 @@ class Clock:
         return self.now_us
 
 
-class ScriptedStore:
-    """The real script on a real Valkey, with the clock of the case instead of the server's."""
+class ServedStore:
+    """The real store on real servers, whose script goes by the clock of the case instead of the server's.
 
-    _SCRIPT = SCRIPT.replace(b"redis.call('TIME')", b"redis.call('MGET', 'clock:s', 'clock:us')")
+    The clock stands in two keys beside the buckets of the domain `d`, so that a cluster has them in the same slot.
+    """
 
-    def __init__(self, port: int, clock: Clock) -> None:
+    _CLOCK = ("{1:d}clock:s", "{1:d}clock:us")
+    _SCRIPT = SCRIPT.replace(
+        b"redis.call('TIME')", b"redis.call('MGET', '%s', '%s')" % tuple(map(str.encode, _CLOCK))
+    )
+
+    def __init__(self, url: str, ports: Sequence[int], clock: Clock, patch: pytest.MonkeyPatch) -> None:
         assert self._SCRIPT != SCRIPT
-        self._client: Any = redis.Redis(port=port)
-        self._client.flushall()
+        patch.setattr(lane, "SCRIPT", self._SCRIPT)
+        patch.setattr(lane, "SCRIPT_ID", sha1(self._SCRIPT, usedforsecurity=False).hexdigest())
+        self._nodes = [redis.Redis(port=port) for port in ports]
+        for node in self._nodes:
+            node.flushall()
         self._clock = clock
+        self._home = self._home_of_the_clock()
+        self._store = open_store(url, timeout_s=10, denials_s=0)
 
-    def take(self, batch: Sequence[Sequence[Take]]) -> list[list[Outcome]]:
-        seconds, rest = divmod(self._clock(), MICROSECONDS)
-        self._client.mset({"clock:s": seconds, "clock:us": rest})
-        keys, argument = pack(batch)
-        reply = self._client.execute_command("EVAL", self._SCRIPT, len(keys), *keys, argument)
-        assert isinstance(reply, list)
-        return unpack(batch, reply)
+    def _home_of_the_clock(self) -> redis.Redis:
+        """Return the node that takes the clock."""
+        for node in self._nodes:
+            with suppress(redis.exceptions.MovedError):
+                node.set(self._CLOCK[0], 0)
+                return node
+        raise AssertionError("no node of the cluster takes the clock")
+
+    def take(self, batch: Sequence[Sequence[Take]]) -> Sequence[Sequence[Outcome]]:
+        self._home.mset(dict(zip(self._CLOCK, divmod(self._clock(), MICROSECONDS), strict=True)))
+        return self._store.take(batch)
 
     def close(self) -> None:
-        self._client.close()
+        self._store.close()
+        for node in self._nodes:
+            node.close()
 
 
 class Breakable:

@@ -1,6 +1,6 @@
 """The conformance cases, which are data: every row of the facts, with each algorithm on each store."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,6 @@ import pytest
 from ruamel.yaml import YAML
 
 from envoy_demo.processes import Processes
-from envoy_demo.valkey import Valkey, start_valkey
 from envoy_ratelimit.config import load_rules
 from envoy_ratelimit.core.algorithms import Algorithm
 from envoy_ratelimit.core.rules import Defaults
@@ -19,16 +18,17 @@ from tests.conformance.ratelimit.harness import (
     START_US,
     Bench,
     Clock,
-    ScriptedStore,
+    ServedStore,
     by_algorithm,
     differs,
     plain,
     request_of,
     steps,
 )
+from tests.ratelimit.servers import redis_binary, start_cluster, start_server
 
 HERE = Path(__file__).parent
-STORES = ("memory", "valkey")
+STORES = ("memory", "valkey", "redis", "cluster")
 
 
 def read(file: Path) -> Any:
@@ -42,10 +42,47 @@ DECIDED = [case for case in CASES if "steps" in case]
 CHECKED = [case for case in CASES if "files" in case]
 
 
+Servers = tuple[str, Sequence[int]]
+"""The URL of a store, and the ports of its servers."""
+
+
 @pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    with Processes(tmp_path_factory.mktemp("valkey")) as processes:
-        yield start_valkey(processes)
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    with Processes(tmp_path_factory.mktemp("servers")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def valkey(processes: Processes) -> Servers:
+    server = start_server(processes)
+    return server.url, [server.port]
+
+
+@pytest.fixture(scope="module")
+def debian_redis(processes: Processes) -> Servers:
+    server = start_server(processes, binary=redis_binary())
+    return server.url, [server.port]
+
+
+@pytest.fixture(scope="module")
+def cluster(processes: Processes) -> Servers:
+    started = start_cluster(processes)
+    return started.url, [node.port for node in started.nodes]
+
+
+@pytest.fixture
+def opened(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, Clock], BucketStore]:
+    """Return what opens the store of a name, empty and on a clock."""
+
+    def open_on(name: str, clock: Clock) -> BucketStore:
+        if name == "memory":
+            return MemoryStore(clock=clock)
+        url, ports = request.getfixturevalue("debian_redis" if name == "redis" else name)
+        return ServedStore(url, ports, clock, monkeypatch)
+
+    return open_on
 
 
 def every() -> list[Any]:
@@ -60,15 +97,14 @@ def every() -> list[Any]:
 
 @pytest.mark.parametrize(("case", "algorithm", "store"), every())
 def test_case(
-    case: dict[str, Any], algorithm: Algorithm, store: str, tmp_path: Path, request: pytest.FixtureRequest
+    case: dict[str, Any],
+    algorithm: Algorithm,
+    store: str,
+    tmp_path: Path,
+    opened: Callable[[str, Clock], BucketStore],
 ) -> None:
     clock = Clock()
-    opened: BucketStore = (
-        MemoryStore(clock=clock)
-        if store == "memory"
-        else ScriptedStore(request.getfixturevalue("valkey").port, clock)
-    )
-    bench = Bench(case, tmp_path, opened, algorithm, clock)
+    bench = Bench(case, tmp_path, opened(store, clock), algorithm, clock)
     for number, step in enumerate(steps(case)):
         clock.now_us = START_US + round(step.get("at", 0) * 1_000_000)
         bench.store.is_down = step.get("store") == "down"
@@ -78,7 +114,7 @@ def test_case(
         assert not (why := differs(answer, wanted)), f"step {number}: {step['ask']}: {why}"
     labels = {label for _, label, _ in bench.metrics.decisions.counts}
     assert "labels" not in case or labels == set(case["labels"])
-    opened.close()
+    bench.store.close()
 
 
 @pytest.mark.parametrize("case", CHECKED, ids=lambda case: case["name"])
