@@ -5,6 +5,8 @@ import pytest
 from envoy_demo import configs
 from envoy_demo.envoy import validate
 from envoy_demo.processes import Processes
+from envoy_sidecar.doctor.examine import examine
+from envoy_sidecar.doctor.source import from_file
 
 SHIPPED = sorted(path.name for path in (configs.folder() / "static").glob("*.yaml"))
 
@@ -19,3 +21,9 @@ def test_envoy_accepts(name: str, processes: Processes) -> None:
     assert exit_code == 0, output
     # What Envoy will refuse one day it announces today.
     assert "deprecated" not in output.lower(), output
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_doctor_finds_nothing_but_notes(name: str) -> None:
+    found = examine(from_file(configs.folder() / "static" / name))
+    assert [str(each) for each in found if each.severity != "note"] == []

@@ -3,6 +3,8 @@
 from typing import NoReturn
 
 from envoy_sidecar import cli
+from envoy_sidecar.doctor import command as doctor_command
+from envoy_sidecar.doctor.options import BootstrapOption, EnvoyOption, FormatOption, IgnoreOption, LeastOption
 from envoy_sidecar.settings import AdminOption, SettingsError
 from envoy_tap import commands
 from envoy_tap.settings import DEFAULT_ADMIN, TapSettings
@@ -24,6 +26,22 @@ def serve(settings: TapSettings) -> int:
     except ModuleNotFoundError as error:
         raise SettingsError(f"{error.name} is missing: install the extra `tap`") from None
     return cli.serve("tap", settings, lambda: TapSidecar(settings), routes_of)
+
+
+@app.command
+def doctor(
+    *,
+    envoy: EnvoyOption = None,
+    bootstrap: BootstrapOption = None,
+    least: LeastOption = "note",
+    ignore: IgnoreOption = (),
+    form: FormatOption = "text",
+) -> int:
+    """Say what in an Envoy's configuration keeps its traffic from being tapped, and how to mend it.
+
+    Exit code 1 for errors or warnings, 2 if there is nothing to look at.
+    """
+    return doctor_command.doctor(envoy, bootstrap, form, services=("tap",), least=least, ignore=ignore)
 
 
 @app.command
