@@ -7,11 +7,13 @@ from envoy_sidecar.doctor import command as doctor_command
 from envoy_sidecar.doctor.options import BootstrapOption, EnvoyOption, FormatOption, IgnoreOption, LeastOption
 from envoy_sidecar.settings import AdminOption, SettingsError
 from envoy_tap import commands
+from envoy_tap.lint.command import lint
 from envoy_tap.settings import DEFAULT_ADMIN, TapSettings
 
 app = cli.make_app("tap", "Tap for Envoy: capture one targeted exchange in clear text.")
 app.command(commands.sessions)
 app.command(commands.watch)
+app.command(lint)
 
 
 @app.command

@@ -1,0 +1,58 @@
+"""Envoy configuration as a tree: fields by name, in both spellings that proto3's JSON mapping reads."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from envoy_sidecar.config.documents import Node, Place
+from envoy_sidecar.config.findings import Finding, Position, Severity
+
+
+def field(node: Node | None, *path: str) -> Node | None:
+    """Return what stands at *path* (names as in the .proto) below *node*; None where there is nothing, or null."""
+    for name in path:
+        if node is None:
+            return None
+        node = node.get(name) or node.get(_camel(name))
+    return None if node is None or node.kind == "nothing" else node
+
+
+def finding(node: Node, key: str, message: str, hint: str, severity: Severity = "error") -> Finding:
+    """Return a finding that stands at the *key* of the mapping *node*, or at the mapping if it has no such key."""
+    for name in (key, _camel(key)):
+        if name in node.key_positions:
+            path = f"{node.path}.{name}" if node.path else name
+            return Finding(node.key_positions[name], message, hint, path, severity)
+    return Finding(node.position, message, hint, node.path, severity)
+
+
+def mappings(node: Node) -> Iterator[Node]:
+    """Yield all mappings from *node* down, in their order."""
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        if found.mapping is not None:
+            yield found
+            waiting.extend(reversed(found.mapping.values()))
+        waiting.extend(reversed(found.sequence or ()))
+
+
+def tree(value: object, name: str) -> Node:
+    """Return JSON data as a tree, for what was never in a file; *name* stands for the file."""
+    position = Position(name)
+
+    def node(found: object, place: Place | None) -> Node:
+        if isinstance(found, Mapping):
+            below = {str(key): node(inner, Place(place, str(key))) for key, inner in found.items()}
+            return Node(position, place, mapping=below, key_positions=dict.fromkeys(below, position))
+        if isinstance(found, Sequence) and not isinstance(found, str):
+            return Node(
+                position, place, sequence=tuple(node(each, Place(place, i)) for i, each in enumerate(found))
+            )
+        scalar = found if isinstance(found, str | int | float | bool | None) else str(found)
+        return Node(position, place, scalar=scalar, written=str(found))
+
+    return node(value, None)
+
+
+def _camel(name: str) -> str:
+    return re.sub("_([a-z])", lambda found: found[1].upper(), name)
