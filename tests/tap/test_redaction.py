@@ -5,7 +5,9 @@ import time
 import zlib
 from typing import Any
 
+import brotli
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -269,9 +271,19 @@ def test_a_compressed_body_is_opened_or_withheld() -> None:
     headers = (("content-type", b"application/json"), ("content-encoding", b"gzip"))
     assert MASKED.message(Message(headers, packed)).body == b'{"password": "[redacted]"}'
     assert MASKED.message(Message(headers, packed[:-9]), cut=True).body.startswith(b'{"password": "[red')
-    for encoding in (b"br", b"gzip, gzip"):
+    for coding, pack in ((b"br", brotli.compress), (b"zstd", zstandard.compress), (b"br, gzip", _twice)):
+        headers = (("content-type", b"application/json"), ("content-encoding", coding))
+        assert (
+            MASKED.message(Message(headers, pack(b'{"password": "s3cr3t"}'))).body
+            == b'{"password": "[redacted]"}'
+        )
+    for encoding in (b"br", b"zstd", b"compress", b"gzip, gzip", b"br, br, gzip"):
         withheld = MASKED.message(Message((("content-encoding", encoding),), b"opaque"))
         assert withheld.body == b"[redacted: a body in content-encoding %s cannot be looked into]" % encoding
+
+
+def _twice(body: bytes) -> bytes:
+    return zlib.compress(brotli.compress(body), wbits=31)
 
 
 def test_trailers_are_redacted_too() -> None:

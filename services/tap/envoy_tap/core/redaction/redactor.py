@@ -3,10 +3,10 @@
 import hashlib
 import hmac
 import re
-import zlib
 from dataclasses import replace
 from functools import lru_cache
 
+from envoy_tap.core.decode.codings import listed, opened
 from envoy_tap.core.exchange import Exchange, Message, Pairs
 from envoy_tap.core.predicate.evaluator import joined
 from envoy_tap.core.redaction.editor import Replace
@@ -19,7 +19,7 @@ WITHHELD = b"[redacted: a body in content-encoding %s cannot be looked into]"
 _PLACEHOLDER = re.compile(rb"\[redacted\]|\[hmac:[0-9a-f]{16}\]")
 _JSON_START = re.compile(rb"[ \t\n\v\f\r]*[{\[]")
 _MAX_INFLATED_BYTES = 16 << 20
-_WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47}
+_MAX_CODINGS = 2
 
 
 class Redactor:
@@ -98,13 +98,15 @@ def _placeholders(key: bytes) -> Replace:
 
 def _inflated(body: bytes, encoding: bytes) -> bytes | None:
     """Return *body* in clear, as far as it was captured; None if its encoding is not known here."""
-    window_bits = _WINDOW_BITS.get(encoding)
-    if window_bits is None:
+    codings = listed(encoding)
+    if len(codings) > _MAX_CODINGS:
         return None
-    try:
-        return zlib.decompressobj(window_bits).decompress(body, _MAX_INFLATED_BYTES)
-    except zlib.error:
-        return None
+    for coding in reversed(codings):
+        found = opened(body, coding, _MAX_INFLATED_BYTES)
+        if found is None:
+            return None
+        body = found.data
+    return body
 
 
 @lru_cache(maxsize=64)
