@@ -17,7 +17,7 @@ def stack(of_module: Processes) -> Stack:
 def captured_status(stack: Stack, answer: Response) -> int:
     request_id = answer.headers["x-request-id"]
     found = stack.tap.process.until(
-        lambda: captures.find(stack.tap_data, request_id), f"exchange {request_id}"
+        lambda: captures.find(stack.tap.admin_port, request_id), f"exchange {request_id}"
     )
     return found.status
 
@@ -25,7 +25,7 @@ def captured_status(stack: Stack, answer: Response) -> int:
 def test_what_authz_refuses_is_captured_with_its_reason(stack: Stack) -> None:
     answer = get(stack.envoy.port, "/orders/export")
     assert captured_status(stack, answer) == answer.status == 403
-    found = captures.find(stack.tap_data, answer.headers["x-request-id"])
+    found = captures.find(stack.tap.admin_port, answer.headers["x-request-id"])
     assert found is not None
     assert found.response_headers[REASON_HEADER] == "denied_by_policy"
     assert found.response_headers[POLICY_HEADER] == "demo/no-exports"

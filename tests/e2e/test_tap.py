@@ -1,5 +1,6 @@
 """tap behind a real, stock Envoy: what is targeted is captured whole and without secrets, the rest is not touched."""
 
+import json
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,9 @@ class Tapped:
 
     def captured(self, answer: Response) -> Captured:
         request_id = answer.headers["x-request-id"]
-        return self.tap.process.until(lambda: captures.find(self.data, request_id), f"exchange {request_id}")
+        return self.tap.process.until(
+            lambda: captures.find(self.tap.admin_port, request_id), f"exchange {request_id}"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,7 @@ def test_a_targeted_exchange_is_captured_with_both_bodies(tapped: Tapped) -> Non
     assert captured.response_body == answer.text
     assert captured.response_headers["content-type"] == "application/json"
     assert (captured.truncated, captured.incomplete) == (False, False)
+    assert answer.text.encode() not in b"".join(file.read_bytes() for file in tapped.data.iterdir())
 
 
 def test_secrets_do_not_leave_the_proxy_and_do_reach_the_upstream(tapped: Tapped) -> None:
@@ -67,9 +71,11 @@ def test_secrets_do_not_leave_the_proxy_and_do_reach_the_upstream(tapped: Tapped
     shown = {name: captured.request_headers[name] for name in ("authorization", "cookie", "x-note")}
     assert shown == {"authorization": REDACTED, "cookie": REDACTED, "x-note": "plain"}
     assert answer.json()["headers"]["authorization"] == f"({len(SECRET)} characters)"
-    for file in tapped.data.iterdir():
-        assert b"nobodys-business" not in file.read_bytes()
-        assert b"sid=hush" not in file.read_bytes()
+    (session_id,) = captures.sessions(tapped.tap.admin_port)
+    listed = json.dumps(list(captures.exchanges(tapped.tap.admin_port, session_id))).encode()
+    for content in (listed, *(file.read_bytes() for file in tapped.data.iterdir())):
+        assert b"nobodys-business" not in content
+        assert b"sid=hush" not in content
 
 
 @pytest.mark.parametrize(
@@ -91,7 +97,7 @@ def test_what_is_not_targeted_is_not_captured(tapped: Tapped, request_: Request)
     assert tapped.envoy.stat(CALLS) == before
     tapped.captured(send(tapped.envoy.port, order()))
     assert tapped.envoy.stat(CALLS) == before + 2
-    assert captures.find(tapped.data, untargeted.headers["x-request-id"]) is None
+    assert captures.find(tapped.tap.admin_port, untargeted.headers["x-request-id"]) is None
 
 
 def test_a_body_over_the_cap_is_cut_in_the_capture_and_says_so_and_passes_whole(tapped: Tapped) -> None:

@@ -1,7 +1,7 @@
 """What the tap's tests are made of: pieces, exchanges, messages as Envoy's own definitions serialize them, a clock."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from envoy_data_plane.envoy.config.core.v3 import Node as EnvoyNode
 from envoy_data_plane.envoy.data.tap.v3 import Body, HttpStreamedTraceSegment, TraceWrapper
 from envoy_data_plane.envoy.service.tap.v3 import StreamTapsRequest, StreamTapsRequestIdentifier
 
-from envoy_tap.core.events import Key, Kind, Piece, Side
+from envoy_tap.core.events import Key, Kind, Loss, Piece, Side
 from envoy_tap.core.exchange import Exchange, Message, Node, Pairs
 from envoy_tap.core.predicate import parse
 from envoy_tap.core.session import Session
@@ -48,12 +48,13 @@ class MemorySink:
     def __post_init__(self) -> None:
         self.released.set()
 
-    def write(self, batch: Sequence[Exchange]) -> None:
+    def write(self, batch: Sequence[Exchange]) -> Mapping[int, Loss]:
         self.entered.set()
         assert self.released.wait(timeout=30)
         if self.refuses:
             raise OSError("no space left on device")
         self.stored += batch
+        return {}
 
     def close(self) -> None:
         self.closed = True

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from envoy_demo.envoy import Envoy, start_envoy
 from envoy_demo.processes import Processes
 from envoy_sidecar.transport.port import Peer, Service
 from envoy_tap.collector import SERVICE_NAME, Collector
+from envoy_tap.core.events import Loss
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.slot.ecds import EcdsServer
 from envoy_tap.slot.resources import slot_resource
@@ -50,9 +51,10 @@ class LoopSink:
         self._loop = asyncio.get_running_loop()
         self._stored: asyncio.Queue[Exchange] = asyncio.Queue()
 
-    def write(self, batch: Sequence[Exchange]) -> None:
+    def write(self, batch: Sequence[Exchange]) -> Mapping[int, Loss]:
         for exchange in batch:
             self._loop.call_soon_threadsafe(self._stored.put_nowait, exchange)
+        return {}
 
     def close(self) -> None:
         pass

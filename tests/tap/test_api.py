@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,17 @@ from starlette.applications import Starlette
 
 from envoy_sidecar.config.findings import InvalidConfigurationError
 from envoy_sidecar.transport.address import Address
+from envoy_tap import archive, watching
 from envoy_tap.access import read_tokens
-from envoy_tap.api import Access, routes
+from envoy_tap.api import Access, Services, routes
+from envoy_tap.archive import Archive
+from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.policy import Policy
 from envoy_tap.registry import Registry
+from envoy_tap.session_sink import SessionSink
 from envoy_tap.slot.slot import Slot
-from envoy_tap.store import SessionStore
-from tests.tap.building import Clock, exchange
+from tests.tap.building import REQUEST, RESPONSE, Clock, exchange
+from tests.tap.stores import sqlite_store
 
 WHY = {"why": "INC-1"}
 URL = "/api/v1/sessions"
@@ -37,17 +43,48 @@ def tokens(tmp_path: Path) -> Path:
     return path
 
 
+NODE = {"id": "edge-1", "cluster": "edge", "sent_version": "1", "acked_version": "1", "nack": ""}
+
+
 @asynccontextmanager
 async def api(
     data: Path, tokens: Path | None = None, admin: str = "127.0.0.1:9394", host: str = "127.0.0.1:9394"
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Registry]]:
     clock = Clock()
-    registry = Registry(Slot(clock), SessionStore(data), Policy(), b"key", clock=clock)
+    store = sqlite_store(data)
+    registry = Registry(Slot(clock), store, Policy(), b"key", clock=clock)
     access = Access(read_tokens(tokens), Address.parse(admin))
-    app = Starlette(routes=list(routes(registry, list, access)))
+
+    def nodes() -> list[dict[str, Any]]:
+        return [{**NODE, "sessions": [each.session.id for each in registry.all()]}]
+
+    app = Starlette(routes=list(routes(Services(registry, Archive(store), nodes, access))))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
         yield client, registry
+    store.close()
+
+
+async def captured(registry: Registry, *exchanges: Exchange, **asked: Any) -> str:
+    """Return the id of a session that has captured *exchanges*."""
+    session_id = (await registry.start({**WHY, **asked}, "x")).session.id
+    store_exchanges(registry, session_id, *exchanges)
+    return session_id
+
+
+def store_exchanges(registry: Registry, session_id: str, *exchanges: Exchange) -> None:
+    for each in exchanges:
+        admitted = registry.admit(replace(each, tap_id=session_id))
+        assert admitted is not None
+        SessionSink(registry._store).write([registry.redacted(admitted)])
+        registry.stored(admitted)
+
+
+def on(path: bytes, status: bytes = b"200") -> Exchange:
+    return exchange(
+        replace(REQUEST, headers=((":method", b"GET"), (":path", path))),
+        replace(RESPONSE, headers=((":status", status),)),
+    )
 
 
 def bearer(name: str) -> dict[str, str]:
@@ -91,11 +128,23 @@ async def test_without_tokens_it_is_open_on_loopback_only(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "headers",
-    [{"host": "evil.example"}, {"origin": "http://127.0.0.1:9394"}, {"sec-fetch-site": "same-origin"}],
+    [
+        {"host": "evil.example"},
+        {"origin": "http://evil.example"},
+        {"origin": "http://127.0.0.1:9999"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "origin": "http://127.0.0.1:9394"},
+    ],
+    ids=str,
 )
-async def test_without_tokens_no_web_page_gets_in(tmp_path: Path, headers: dict[str, str]) -> None:
+async def test_without_tokens_no_web_page_gets_in_but_our_own(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    own = {"sec-fetch-site": "same-origin", "origin": "http://127.0.0.1:9394"}
     async with api(tmp_path) as (client, _):
         assert (await client.post(URL, json=WHY, headers=headers)).status_code == 403
+        assert (await client.post(URL, json=WHY, headers=own)).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -119,7 +168,7 @@ async def test_what_cannot_be_started_is_said(
     assert said in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("name", ["0123456789ab", "..%2f..%2fetc", "%00"])
+@pytest.mark.parametrize("name", ["0123456789ab", "..%2f..%2fetc", "%00", "0123456789AB", "\u0660" * 12])
 async def test_there_is_no_other_session(tmp_path: Path, name: str) -> None:
     async with api(tmp_path) as (client, _):
         for method, url in [
@@ -127,30 +176,160 @@ async def test_there_is_no_other_session(tmp_path: Path, name: str) -> None:
             ("DELETE", name),
             ("POST", f"{name}/stop"),
             ("GET", f"{name}/watch"),
+            ("GET", f"{name}/exchanges"),
+            ("GET", f"{name}/exchanges/1"),
         ]:
             assert (await client.request(method, f"{URL}/{url}")).status_code == 404
 
 
+@pytest.mark.parametrize("seq", ["0", "2", "-1", "1e0", "9" * 30, "\u0661"])
+async def test_there_is_no_other_exchange(tmp_path: Path, seq: str) -> None:
+    async with api(tmp_path) as (client, registry):
+        session_id = await captured(registry, exchange())
+        answer = await client.get(f"{URL}/{session_id}/exchanges/{seq}")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (404, "there is no such exchange")
+
+
+async def test_exchanges_are_listed_and_shown_by_their_number(tmp_path: Path) -> None:
+    async with api(tmp_path) as (client, registry):
+        session_id = await captured(registry, on(b"/a"), on(b"/b", b"503"), on(b"/c"))
+        url = f"{URL}/{session_id}/exchanges"
+
+        async def listed(query: str) -> tuple[list[str], int | None]:
+            found = (await client.get(url + query)).json()
+            assert found["last"] == 3
+            return [each["path"] for each in found["exchanges"]], found["next"]
+
+        assert await listed("") == (["/a", "/b", "/c"], None)
+        assert await listed("?after=1&limit=1") == (["/b"], 2)
+        assert await listed("?before=3&limit=1") == (["/b"], 2)
+        assert await listed("?before=3") == (["/a", "/b"], None)
+        assert await listed("?after=3") == ([], None)
+        assert await listed("?filter=status%3D5xx") == (["/b"], None)
+        assert await listed("?filter=path%20like%20/*&limit=2") == (["/a", "/b"], 2)
+        assert await listed("?filter=status%3D200&before=4&limit=1") == (["/c"], 3)
+        shown = (await client.get(f"{url}/2")).json()
+    assert (shown["summary"]["seq"], shown["summary"]["status"]) == (2, 503)
+    assert shown["exchange"]["request"]["path"] == "/b"
+    assert shown["exchange"]["tap_id"] == session_id
+
+
+async def test_a_page_of_a_filter_is_bounded_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "_MAX_SCANNED", 2)
+    async with api(tmp_path) as (client, registry):
+        session_id = await captured(registry, on(b"/a"), on(b"/b"), on(b"/c"))
+        url = f"{URL}/{session_id}/exchanges?filter=path%3D/c"
+        first = (await client.get(url)).json()
+        assert (first["exchanges"], first["next"]) == ([], 2)
+        then = (await client.get(f"{url}&after=2")).json()
+    assert ([each["path"] for each in then["exchanges"]], then["next"]) == (["/c"], None)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("limit=0", "limit"),
+        ("limit=501", "limit"),
+        ("after=-1", "after"),
+        ("before=x", "before"),
+        ("before=" + "9" * 40, "before"),
+        ("filter=stat", "filter"),
+    ],
+)
+async def test_a_query_that_cannot_be_meant_is_refused(tmp_path: Path, query: str, said: str) -> None:
+    async with api(tmp_path) as (client, registry):
+        session_id = await captured(registry)
+        for url in ("exchanges", "watch"):
+            if url == "exchanges" or said in {"after", "filter"}:
+                answer = await client.get(f"{URL}/{session_id}/{url}?{query}")
+                assert (answer.status_code, answer.json()["error"]["path"]) == (422, said)
+
+
+async def test_a_predicate_is_checked_and_told_apart(tmp_path: Path) -> None:
+    async with api(tmp_path) as (client, registry):
+        await captured(registry, on(b"/a"), on(b"/b", b"503"))
+        asked = {"predicate": "path^=/  and status = 5xx"}
+        found = (await client.post("/api/v1/predicate", json=asked)).json()
+        assert found == {
+            "predicate": 'path ^= "/" and status = 5xx',
+            "proxy": 'path ^= "/"',
+            "collector": "status = 5xx",
+        }
+        assert (await client.post("/api/v1/preview", json=asked)).json() == {"of": 2, "matches": 1}
+        refused = await client.post("/api/v1/predicate", json={"predicate": "path^=/ and\nstat=1"})
+        assert (refused.status_code, refused.json()["error"]["position"]) == (422, 12)
+        assert (await client.post("/api/v1/predicate", json={"x": 1})).status_code == 422
+
+
+async def test_one_is_told_who_one_is(tmp_path: Path, tokens: Path) -> None:
+    async with api(tmp_path, tokens) as (client, _):
+        found = (await client.get("/api/v1/whoami", headers=bearer("olga"))).json()
+    assert (found["name"], found["role"]) == ("olga", "operator")
+    assert found["may"] == ["view", "export", "start", "stop", "approve", "replay"]
+
+
+async def test_a_session_shows_which_proxies_it_reached(tmp_path: Path) -> None:
+    async with api(tmp_path) as (client, registry):
+        session_id = await captured(registry)
+        assert (await client.get(f"{URL}/{session_id}")).json()["reached"] == [NODE]
+
+
 async def test_who_watches_sees_what_was_stored_and_then_the_end(tmp_path: Path) -> None:
     async with api(tmp_path) as (client, registry):
-        session_id = (await registry.start({**WHY, "predicate": "first(1)"}, "x")).session.id
-        admitted = registry.admit(exchange(tap_id=session_id))
-        assert admitted is not None
-        assert not registry.is_over(session_id), "it is not stored yet"
-        with registry.watching(session_id) as watcher:
-            registry.show([registry.redacted(admitted)])
-            assert len(watcher.exchanges) == 1
+        session_id = await captured(registry, on(b"/a"))
+        watching = asyncio.create_task(client.get(f"{URL}/{session_id}/watch?replay=1"))
+        while session_id not in registry.watching.sessions:  # noqa: ASYNC110 - the other task of this very loop
+            await asyncio.sleep(0)
+        store_exchanges(registry, session_id, on(b"/b", b"503"), on(b"/c"))
+        await registry.stop(session_id, "x")
+        answer = await watching
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert [(each["seq"], each["path"]) for each in exchanges(answer.text)] == [
+            (1, "/a"),
+            (2, "/b"),
+            (3, "/c"),
+        ]
+        assert "event: session\ndata: {" in answer.text
+        assert '"state":"stopped"' in answer.text
+
+        async def watched(query: str, **headers: str) -> list[int]:
+            found = await client.get(f"{URL}/{session_id}/watch?{query}", headers=headers)
+            return [each["seq"] for each in exchanges(found.text)]
+
+        assert await watched("") == [], "only what comes from now on"
+        assert await watched("after=1") == [2, 3]
+        assert await watched("after=0&filter=status%3D5xx") == [2]
+        assert await watched("after=0", **{"last-event-id": "2"}) == [3]
+        whole = await client.get(f"{URL}/{session_id}/watch?after=2&full=1")
+        assert exchanges(whole.text)[0]["request"]["path"] == "/c"
+
+
+async def test_one_watcher_too_many_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "MAX_WATCHERS", 0)
+    async with api(tmp_path) as (client, registry):
+        session_id = await captured(registry)
         answer = await client.get(f"{URL}/{session_id}/watch")
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    assert answer.text.startswith("event: session\ndata: {")
-    assert '"state":"exhausted"' in answer.text
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_who_watches_a_session_that_is_deleted_is_told(tmp_path: Path) -> None:
+    async with api(tmp_path) as (client, registry):
+        session_id = await captured(registry)
+        watching = asyncio.create_task(client.get(f"{URL}/{session_id}/watch"))
+        while session_id not in registry.watching.sessions:  # noqa: ASYNC110 - the other task of this very loop
+            await asyncio.sleep(0)
+        await registry.delete(session_id, "x")
+        answer = await watching
+    assert answer.text.endswith("event: deleted\ndata: {}\n\n")
 
 
 async def test_who_watches_is_told_when_the_service_stops(tmp_path: Path) -> None:
     async with api(tmp_path) as (client, registry):
         session_id = (await registry.start(WHY, "x")).session.id
         watching = asyncio.create_task(client.get(f"{URL}/{session_id}/watch"))
-        while session_id not in registry.watched:  # noqa: ASYNC110 - the other task of this very loop
+        while session_id not in registry.watching.sessions:  # noqa: ASYNC110 - the other task of this very loop
             await asyncio.sleep(0)
         registry.close()
         answer = await watching
@@ -161,6 +340,11 @@ async def test_at_most_so_many_are_active(tmp_path: Path) -> None:
     async with api(tmp_path) as (client, _):
         statuses = [(await client.post(URL, json=WHY)).status_code for _ in range(17)]
     assert statuses == [201] * 16 + [422]
+
+
+def exchanges(stream: str) -> list[dict[str, Any]]:
+    events = [event.split("\n") for event in stream.split("\n\n")]
+    return [json.loads(lines[2].removeprefix("data: ")) for lines in events if lines[0] == "event: exchange"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from envoy_demo import configs
+from envoy_demo import captures, configs
 from envoy_demo.client import Request, get, send
 from envoy_demo.envoy import Envoy, start_envoy
 from envoy_demo.processes import Processes
@@ -77,11 +77,9 @@ class Shop:
         return shown
 
     def exchanges(self, session_id: str, at_least: int) -> list[dict[str, Any]]:
-        path = self.data / "sessions" / session_id / "exchanges.jsonl"
-
         def found() -> list[dict[str, Any]] | None:
-            lines = path.read_bytes().splitlines() if path.exists() else []
-            return [json.loads(line) for line in lines] if len(lines) >= at_least else None
+            stored = list(captures.exchanges(self.tap.admin_port, session_id))
+            return stored if len(stored) >= at_least else None
 
         return self.tap.process.until(found, f"{at_least} exchanges")
 
@@ -134,7 +132,7 @@ def test_two_sessions_at_once_each_get_theirs_and_end(shop: Shop) -> None:
     assert posts in listed
     assert "stopped" in shop.cli("sessions", "stop", posts).stdout
     shop.cli("sessions", "delete", orders)
-    assert not (shop.data / "sessions" / orders).exists()
+    assert captures.sessions(shop.tap.admin_port) == [posts]
     assert "no such session" in shop.cli("sessions", "show", orders, code=1).stderr
 
 
@@ -187,10 +185,10 @@ def test_a_killed_service_takes_its_sessions_up_again_and_expired_ones_not(
 
     def captured() -> bool | None:
         send(shop.envoy.port, Request("GET", "/orders/again"))
-        lines = (shop.data / "sessions" / lasting / "exchanges.jsonl").read_text("utf-8")
-        return "/orders/again" in lines or None
+        return any(captures.exchanges(again.tap.admin_port, lasting, "path=/orders/again")) or None
 
     again.tap.process.until(captured, "a capture after the crash", 60)
+    assert again.exchanges(lasting, 2)[0]["request"]["path"] == "/orders/1", "it was acknowledged"
 
 
 def test_planted_secrets_are_nowhere(processes: Processes, shop: Shop) -> None:
@@ -219,7 +217,7 @@ def test_planted_secrets_are_nowhere(processes: Processes, shop: Shop) -> None:
             ("/e", {"x-note": f"{SECRETS['card']} {SECRETS['email']} {SECRETS['jwt']}"}, b""),
         ]:
             assert send(shop.envoy.port, Request("POST", path, headers, body)).status == 200
-        shop.exchanges(session, 5)
+        shown = json.dumps(shop.exchanges(session, 5)).encode()
     crossed = wire.recorded.read_bytes()
     assert b"POST" in crossed, "the wire was recorded"
     places = [
@@ -228,6 +226,7 @@ def test_planted_secrets_are_nowhere(processes: Processes, shop: Shop) -> None:
     for name, secret in SECRETS.items():
         holding = [str(path) for path in places if secret.encode() in path.read_bytes()]
         assert holding == [], name
+        assert secret.encode() not in shown, name
     assert b"[redacted]" in crossed
 
 

@@ -1,17 +1,18 @@
-"""What the tap service has captured: `exchanges.jsonl` in its data folder, read from outside."""
+"""What the tap service has captured, as its API on the admin address tells it."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
-FILE_NAME = "exchanges.jsonl"
+from envoy_demo.client import get
+
+_SESSIONS = "/api/v1/sessions"
 
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """One exchange as the tap service wrote it; header names in lower case, the last of repeated ones."""
+    """One exchange as the tap service stored it; header names in lower case, the last of repeated ones."""
 
     method: str
     path: str
@@ -24,9 +25,8 @@ class Captured:
     incomplete: bool
 
     @classmethod
-    def parse(cls, line: str) -> Self:
-        """Read one line of the file; ValueError, KeyError or TypeError if it is not of the form agreed on."""
-        exchange: dict[str, Any] = json.loads(line)
+    def of(cls, exchange: dict[str, Any]) -> Self:
+        """Read one exchange; KeyError or TypeError if it is not of the form agreed on."""
         request = exchange["request"] or {}
         response = exchange["response"] or {}
         return cls(
@@ -42,20 +42,25 @@ class Captured:
         )
 
 
-def captured(data: Path) -> Iterator[Captured]:
-    """Yield every exchange that is wholly written in the tap's folder *data*."""
-    try:
-        text = (data / FILE_NAME).read_text("utf-8")
-    except FileNotFoundError:
-        return
-    for line in text.splitlines(keepends=True):
-        if line.endswith("\n"):
-            yield Captured.parse(line)
+def sessions(admin_port: int) -> list[str]:
+    """Return the ids of all sessions, oldest first."""
+    return [session["id"] for session in get(admin_port, _SESSIONS).json()["sessions"]]
 
 
-def find(data: Path, request_id: str) -> Captured | None:
-    """Return the exchange of the request with that x-request-id; None while there is none."""
-    for exchange in captured(data):
-        if exchange.request_headers.get("x-request-id") == request_id:
-            return exchange
+def exchanges(admin_port: int, session_id: str, wanted: str = "") -> Iterator[dict[str, Any]]:
+    """Yield the exchanges of a session that fulfil a predicate, oldest first; KeyError for an answer that is an error."""
+    after: int | None = 0
+    while after is not None:
+        path = f"{_SESSIONS}/{session_id}/exchanges"
+        page = get(admin_port, f"{path}?after={after}&filter={quote(wanted)}").json()
+        for summary in page["exchanges"]:
+            yield get(admin_port, f"{path}/{summary['seq']}").json()["exchange"]
+        after = page["next"]
+
+
+def find(admin_port: int, request_id: str) -> Captured | None:
+    """Return the exchange, of any session, of the request with that x-request-id; None while there is none."""
+    for session_id in sessions(admin_port):
+        for exchange in exchanges(admin_port, session_id, f"header[x-request-id] = {request_id}"):
+            return Captured.of(exchange)
     return None

@@ -1,5 +1,6 @@
 """Play the scenario's steps through Envoy and judge what came of them."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ def _capture(stack: Stack, response: Response, timeout_seconds: float) -> Captur
     try:
         # The service assembles and writes on its own time: it is there soon, not at once.
         return stack.tap.process.until(
-            lambda: captures.find(stack.tap_data, request_id), f"exchange {request_id}", timeout_seconds
+            lambda: captures.find(stack.tap.admin_port, request_id), f"exchange {request_id}", timeout_seconds
         )
     except ProcessFailedError:
         return None
@@ -59,9 +60,13 @@ def decided_by(response: Response) -> Decider:
 
 
 def leaks(stack: Stack) -> list[str]:
-    """Return the names of the tap's files that hold the secret which the scenario sent."""
+    """Return where the tap holds the secret which the scenario sent: files, and sessions as operators see them."""
     files = [path for path in stack.tap_data.rglob("*") if path.is_file()]
-    return [path.name for path in files if SECRET.encode() in path.read_bytes()]
+    found = [path.name for path in files if SECRET.encode() in path.read_bytes()]
+    for session_id in captures.sessions(stack.tap.admin_port):
+        shown = captures.exchanges(stack.tap.admin_port, session_id)
+        found += [f"session {session_id}" for exchange in shown if SECRET in json.dumps(exchange)]
+    return found
 
 
 def _problems(

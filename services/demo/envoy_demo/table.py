@@ -70,6 +70,7 @@ def verdict_text(outcomes: Sequence[Outcome]) -> Text:
 def play_with_it(stack: Stack) -> Text:
     """Return how to go on by curl against the running stack."""
     base = f"http://127.0.0.1:{stack.envoy.port}"
+    tap = f"http://127.0.0.1:{stack.tap.admin_port}/api/v1"
     return Text(
         f"""
 Everything stays up until Ctrl-C. In another terminal:
@@ -84,7 +85,9 @@ Everything stays up until Ctrl-C. In another terminal:
   # captured, its secret redacted
   curl -d '{{"item": "cake"}}' -H 'authorization: Bearer s3cret' \\
     {base}/orders/traced/1
-  tail -n 1 {stack.tap_data}/exchanges.jsonl
+  curl -s {tap}/sessions                 # has the session's ID
+  curl -s {tap}/sessions/ID/exchanges    # what it captured
+  curl -s {tap}/sessions/ID/exchanges/1  # all of the first
 
   Envoy's admin  http://127.0.0.1:{stack.envoy.admin_port}
   authz          http://127.0.0.1:{stack.authz.admin_port}/readyz, /config, /metrics

@@ -29,6 +29,19 @@ class Role(IntEnum):
     ADMIN = 3
 
 
+MAY = {
+    "view": Role.VIEWER,
+    "export": Role.VIEWER,
+    "start": Role.OPERATOR,
+    "stop": Role.OPERATOR,
+    "approve": Role.OPERATOR,
+    "replay": Role.OPERATOR,
+    "delete": Role.ADMIN,
+    "audit": Role.ADMIN,
+}
+"""What may be done, and the least role that it takes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """Who asks, and in which role."""

@@ -56,7 +56,7 @@ class SessionClient:
         """Yield events (name and data) until the session has ended; first the last *replay* exchanges stored."""
         with self._client() as client, _told(self.admin):
             timeout = httpx.Timeout(_TIMEOUT_S, read=_SILENCE_S)
-            url = f"{_PREFIX}/sessions/{session_id}/watch?replay={replay}"
+            url = f"{_PREFIX}/sessions/{session_id}/watch?replay={replay}&full=1"
             with client.stream("GET", url, timeout=timeout) as answer:
                 if not answer.is_success:
                     answer.read()

@@ -5,7 +5,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, Self
 
 from envoy_sidecar.telemetry.tally import Tally
@@ -26,10 +26,10 @@ class Intake(Protocol):
     def redacted(self, exchange: Exchange) -> Exchange:
         """Return *exchange*, which was admitted, as it may be stored; called in another thread."""
 
-    def lose(self, exchange: Exchange) -> None:
+    def lose(self, exchange: Exchange, loss: Loss) -> None:
         """Take note that *exchange*, which was admitted, was not stored."""
 
-    def show(self, stored: Sequence[Exchange]) -> None:
+    def stored(self, exchange: Exchange) -> None:
         """Take note of what was stored."""
 
 
@@ -42,10 +42,10 @@ class _Everything:
     def redacted(self, exchange: Exchange) -> Exchange:
         return exchange
 
-    def lose(self, exchange: Exchange) -> None:
+    def lose(self, exchange: Exchange, loss: Loss) -> None:
         pass
 
-    def show(self, stored: Sequence[Exchange]) -> None:
+    def stored(self, exchange: Exchange) -> None:
         pass
 
 
@@ -150,7 +150,7 @@ class Collector:
                 or self._queued_bytes + size_bytes > self._max_queued_bytes
             ):
                 self._lose(Loss.QUEUE_FULL)
-                self._intake.lose(admitted)
+                self._intake.lose(admitted, Loss.QUEUE_FULL)
                 continue
             self._queue.append(admitted)
             self._queued_bytes += size_bytes
@@ -164,19 +164,22 @@ class Collector:
                 continue
             batch = [self._queue.popleft() for _ in range(min(_MAX_BATCH, len(self._queue)))]
             try:
-                self._intake.show(await asyncio.to_thread(self._store, batch))
+                refused = await asyncio.to_thread(self._store, batch)
             except Exception:
                 # Whatever a sink does wrong, the next batch may go well; the collector outlives it.
                 LOG.exception("tap: %d exchanges could not be stored", len(batch))
-                self._lose(Loss.SINK_ERROR, len(batch))
-                for exchange in batch:
-                    self._intake.lose(exchange)
+                refused = dict.fromkeys(range(len(batch)), Loss.SINK_ERROR)
+            for number, exchange in enumerate(batch):
+                loss = refused.get(number)
+                if loss is None:
+                    self._intake.stored(exchange)
+                else:
+                    self._lose(loss)
+                    self._intake.lose(exchange, loss)
             self._queued_bytes -= sum(exchange.size_bytes for exchange in batch)
 
-    def _store(self, batch: Sequence[Exchange]) -> Sequence[Exchange]:
-        redacted = [self._intake.redacted(exchange) for exchange in batch]
-        self._sink.write(redacted)
-        return redacted
+    def _store(self, batch: Sequence[Exchange]) -> Mapping[int, Loss]:
+        return self._sink.write([self._intake.redacted(exchange) for exchange in batch])
 
     async def _expire_regularly(self) -> None:
         while True:

@@ -4,14 +4,13 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_tap.core.annotations import taken_off
+from envoy_tap.core.events import Loss
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.policy import Policy
 from envoy_tap.core.redaction.redactor import Redactor
@@ -19,41 +18,29 @@ from envoy_tap.core.redaction.rules import Redaction
 from envoy_tap.core.session import MAXIMA, Limits, Progress, Session, SessionError, State, Verdict
 from envoy_tap.core.spec import requested
 from envoy_tap.slot.slot import Slot
-from envoy_tap.store import SessionStore, snapshot
+from envoy_tap.storage.port import Store
+from envoy_tap.storage.snapshot import Snapshot
+from envoy_tap.watching import Watching
 
 MAX_ACTIVE = 16
 MAX_KEPT = 1000
-_MAX_WATCHED = 256
+COMMAND_LINE = "command line"
+END_OF_SERVICE = "end of the service"
 _NO_SESSION = "no_session"
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Watcher:
-    """One who watches a session live: exchanges as they were stored, the oldest left out when they come too fast."""
-
-    exchanges: deque[Exchange] = field(default_factory=lambda: deque(maxlen=_MAX_WATCHED))
-    missed: int = 0
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def offer(self, exchange: Exchange) -> None:
-        """Hand *exchange* over."""
-        self.missed += len(self.exchanges) == self.exchanges.maxlen
-        self.exchanges.append(exchange)
-        self.arrived.set()
 
 
 class Registry:
     """Holds the sessions; used on the event loop, but for `redacted`.
 
-    *own* is a session of the command line, which is not stored. *key* is for placeholders. What *policy* forbids is
-    never captured. At most 16 sessions are active at a time, and 1000 are kept. *clock* gives unix seconds.
+    *key* is for placeholders. What *policy* forbids is never captured. At most 16 sessions are active at a time, and
+    1000 are kept. *clock* gives unix seconds. `watching` wakes those who watch.
     """
 
     def __init__(
         self,
         slot: Slot,
-        store: SessionStore,
+        store: Store,
         policy: Policy,
         key: bytes,
         *,
@@ -63,6 +50,8 @@ class Registry:
         self.verdicts = Tally(
             "tap.verdicts", "What became of exchanges that arrived, by verdict.", ("verdict",)
         )
+        self.watching = Watching()
+        self.is_closing = False
         self._slot = slot
         self._store = store
         self._policy = policy
@@ -73,25 +62,21 @@ class Registry:
         self._redactors: dict[str, Redactor] = {}
         self._unknown = Redactor(Redaction(), policy.never_headers, key)
         self._unsaved: set[str] = set()
-        self._own = ""
-        self.is_closing = False
         self._pending: Counter[str] = Counter()
-        self._watchers: dict[str, list[Watcher]] = {}
         self._saving = asyncio.Lock()
 
     def load(self) -> None:
         """Take up what is stored: what has not ended goes on, what has expired meanwhile is that."""
-        for progress in self._store.load():
+        for snapshot in self._store.load():
+            progress, now_s = snapshot.progress(), self._clock()
             was = progress.state
-            if progress.at(self._clock()) is not was:
+            progress.at(now_s)
+            if progress.session.who == COMMAND_LINE:
+                # It was to end with its process, which was killed.
+                progress.stop(now_s, END_OF_SERVICE)
+            if progress.state is not was:
                 self._unsaved.add(progress.session.id)
             self._keep(progress)
-        self._arm()
-
-    def add_own(self, session: Session) -> None:
-        """Arm *session*, which ends with this process."""
-        self._own = session.id
-        self._keep(Progress(session))
         self._arm()
 
     async def start(self, data: Any, who: str) -> Progress:
@@ -99,16 +84,21 @@ class Registry:
 
         Raises SessionError for what cannot be had, OSError if it cannot be stored.
         """
-        session = requested(
-            data, session_id=secrets.token_hex(6), who=who, now_s=self._clock(), maxima=self._maxima
+        return await self.begin(
+            requested(
+                data, session_id=secrets.token_hex(6), who=who, now_s=self._clock(), maxima=self._maxima
+            )
         )
+
+    async def begin(self, session: Session) -> Progress:
+        """Begin *session*; raises as `start` does."""
         if len(self._slot.sessions) >= MAX_ACTIVE:
             raise SessionError("session", f"{MAX_ACTIVE} sessions are active", "stop one of them")
         if len(self._sessions) >= MAX_KEPT:
             raise SessionError("session", f"{MAX_KEPT} sessions are kept", "delete some that have ended")
         progress = Progress(session)
         async with self._saving:
-            await asyncio.to_thread(self._store.save, session.id, snapshot(progress))
+            await asyncio.to_thread(self._store.save, Snapshot.of(progress))
         self._keep(progress)
         self._arm()
         LOG.info("session %s: started by %s, because %r", session.id, session.who, session.why)
@@ -117,31 +107,30 @@ class Registry:
     async def stop(self, session_id: str, who: str) -> Progress:
         """End a session; raises KeyError if there is none, OSError if its end cannot be stored (it ends even so)."""
         progress = self._sessions[session_id]
-        if progress.stop(self._clock(), who):
-            LOG.info("session %s: stopped by %s", session_id, who)
-            self._ended()
-            if session_id != self._own:
-                await self._save(progress)
+        if self._end(progress, who):
+            self.watching.wake(session_id)
+            await self._save(progress)
         return progress
 
     async def delete(self, session_id: str, who: str) -> None:
         """End a session and remove all of it; raises KeyError if there is none, OSError if it cannot be removed."""
-        if session_id == self._own:
-            raise KeyError(session_id)
-        await self.stop(session_id, who)
+        self._end(self._sessions[session_id], who)
         async with self._saving:
             await asyncio.to_thread(self._store.delete, session_id)
             self._sessions.pop(session_id, None)
             self._redactors.pop(session_id, None)
             self._unsaved.discard(session_id)
             self._pending.pop(session_id, None)
-        self._wake(session_id)
+        self.watching.wake(session_id)
         LOG.info("session %s: deleted by %s", session_id, who)
 
     def get(self, session_id: str) -> Progress:
         """Return a session as it is now; raises KeyError."""
         progress = self._sessions[session_id]
-        progress.at(self._clock())
+        if progress.state is State.ACTIVE and progress.at(self._clock()) is State.EXPIRED:
+            LOG.info("session %s: expired (%d exchanges)", session_id, progress.counts[Verdict.CAPTURED])
+            self._unsaved.add(session_id)
+            self._ended(session_id)
         return progress
 
     def all(self) -> Sequence[Progress]:
@@ -161,7 +150,7 @@ class Registry:
         self._unsaved.add(plain.tap_id)
         if progress.state is State.EXHAUSTED and verdict in {Verdict.CAPTURED, Verdict.OVER_LIMIT}:
             LOG.info("session %s: used up (%d exchanges)", plain.tap_id, progress.counts[Verdict.CAPTURED])
-            self._ended()
+            self._ended(plain.tap_id)
         if verdict is not Verdict.CAPTURED:
             return None
         self._pending[plain.tap_id] += 1
@@ -171,53 +160,26 @@ class Registry:
         """Return *exchange*, which was admitted, as it may be stored; from any thread."""
         return self._redactors.get(exchange.tap_id, self._unknown).redacted(exchange)
 
-    def lose(self, exchange: Exchange) -> None:
+    def lose(self, exchange: Exchange, loss: Loss) -> None:
         """Count *exchange*, which was admitted, as dropped."""
-        self._pending[exchange.tap_id] -= 1
+        self._settle(exchange.tap_id)
         progress = self._sessions.get(exchange.tap_id)
         if progress is not None:
-            progress.lose(exchange)
+            progress.lose(exchange, Verdict.OVER_LIMIT if loss is Loss.OVER_LIMIT else Verdict.DROPPED)
             self._unsaved.add(exchange.tap_id)
 
-    def show(self, stored: Sequence[Exchange]) -> None:
-        """Show what has been stored to those who watch."""
-        for exchange in stored:
-            self._pending[exchange.tap_id] -= 1
-            for watcher in self._watchers.get(exchange.tap_id, ()):
-                watcher.offer(exchange)
-
-    @property
-    def watched(self) -> frozenset[str]:
-        """The ids of the sessions that someone watches."""
-        return frozenset(self._watchers)
+    def stored(self, exchange: Exchange) -> None:
+        """Show *exchange*, which has been stored, to those who watch."""
+        self._settle(exchange.tap_id)
 
     def close(self) -> None:
         """Let go of all who watch; for the end of the service."""
         self.is_closing = True
-        for session_id in list(self._watchers):
-            self._wake(session_id)
+        self.watching.wake_all()
 
     def is_over(self, session_id: str) -> bool:
-        """Whether nothing more of a session will be shown; raises KeyError."""
+        """Whether nothing more of a session will be stored; raises KeyError."""
         return self.get(session_id).state is not State.ACTIVE and self._pending[session_id] <= 0
-
-    async def last(self, session_id: str, most: int) -> list[dict[str, Any]]:
-        """Return the last exchanges that were stored, at most *most*; raises KeyError, OSError."""
-        self.get(session_id)
-        return await asyncio.to_thread(self._store.last, session_id, most)
-
-    @contextmanager
-    def watching(self, session_id: str) -> Iterator[Watcher]:
-        """Watch a session for as long as the context lasts; raises KeyError."""
-        self.get(session_id)
-        watcher = Watcher()
-        self._watchers.setdefault(session_id, []).append(watcher)
-        try:
-            yield watcher
-        finally:
-            self._watchers[session_id].remove(watcher)
-            if not self._watchers[session_id]:
-                del self._watchers[session_id]
 
     async def keep_up(self) -> None:
         """Do what time brings, every second until cancelled: sessions expire, and counters are stored."""
@@ -228,18 +190,14 @@ class Registry:
 
     def expire(self) -> None:
         """End what has passed its end."""
-        for session_id, progress in self._sessions.items():
-            if progress.state is State.ACTIVE and progress.at(self._clock()) is State.EXPIRED:
-                LOG.info("session %s: expired (%d exchanges)", session_id, progress.counts[Verdict.CAPTURED])
-                self._unsaved.add(session_id)
-                self._ended()
+        self.all()
 
     async def save_all(self) -> None:
         """Store what has changed; what cannot be is tried again."""
         for session_id in sorted(self._unsaved):
             progress = self._sessions.get(session_id)
             self._unsaved.discard(session_id)
-            if progress is None or session_id == self._own:
+            if progress is None:
                 continue
             try:
                 await self._save(progress)
@@ -251,7 +209,7 @@ class Registry:
         async with self._saving:
             # It may have been deleted while we waited.
             if self._sessions.get(progress.session.id) is progress:
-                await asyncio.to_thread(self._store.save, progress.session.id, snapshot(progress))
+                await asyncio.to_thread(self._store.save, Snapshot.of(progress))
 
     def _keep(self, progress: Progress) -> None:
         session = progress.session
@@ -261,12 +219,17 @@ class Registry:
     def _arm(self) -> None:
         self._slot.replace(each.session for each in self._sessions.values() if each.state is State.ACTIVE)
 
-    def _ended(self) -> None:
-        self._arm()
-        for session_id in list(self._watchers):
-            self._wake(session_id)
+    def _end(self, progress: Progress, who: str) -> bool:
+        was_active = progress.stop(self._clock(), who)
+        if was_active:
+            LOG.info("session %s: stopped by %s", progress.session.id, who)
+            self._arm()
+        return was_active
 
-    def _wake(self, session_id: str) -> None:
-        with suppress(KeyError):
-            for watcher in self._watchers[session_id]:
-                watcher.arrived.set()
+    def _ended(self, session_id: str) -> None:
+        self._arm()
+        self.watching.wake(session_id)
+
+    def _settle(self, session_id: str) -> None:
+        self._pending[session_id] -= 1
+        self.watching.wake(session_id)

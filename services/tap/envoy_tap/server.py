@@ -15,19 +15,18 @@ from envoy_sidecar.sidecar import Sidecar
 from envoy_sidecar.transport.address import Address
 from envoy_sidecar.transport.port import Service
 from envoy_tap.access import read_tokens
-from envoy_tap.api import Access, routes
+from envoy_tap.api import Access, Services, routes
+from envoy_tap.archive import Archive
 from envoy_tap.collector import Collector
 from envoy_tap.policy_file import read_policy
-from envoy_tap.registry import Registry
-from envoy_tap.secret_key import secret_key
+from envoy_tap.registry import END_OF_SERVICE, Registry
 from envoy_tap.session_sink import SessionSink
 from envoy_tap.settings import TapSettings
-from envoy_tap.sink import FILE_NAME, JsonLinesSink
 from envoy_tap.slot.ecds import EcdsServer
 from envoy_tap.slot.resources import slot_resource
 from envoy_tap.slot.script import Setup
 from envoy_tap.slot.slot import Slot
-from envoy_tap.store import SessionStore
+from envoy_tap.storage.open import opened
 
 LOG = logging.getLogger(__name__)
 
@@ -52,13 +51,13 @@ class TapSidecar:
             self._slot, build=partial(slot_resource, setup=Setup(settings.cluster, policy))
         )
         try:
-            rest = JsonLinesSink(settings.data)
-            store = SessionStore(settings.data)
-            self.registry = Registry(self._slot, store, policy, secret_key(settings.data))
+            self._storage = opened(settings.data, settings.key_file)
         except OSError as error:
             raise SettingsError(f"--data {settings.data}: {error.strerror or error}") from None
-        sink = SessionSink(store, rest, self._own.id if self._own else "")
-        self._collector = Collector(sink, intake=self.registry)
+        store, keys = self._storage.store, self._storage.keys
+        self.registry = Registry(self._slot, store, policy, keys.derived("placeholders"))
+        self._archive = Archive(store)
+        self._collector = Collector(SessionSink(store), intake=self.registry)
         self._running = AsyncExitStack()
         self.services: Sequence[Service] = (self._collector.service(), self.ecds.service())
         self.watched: Sequence[Path] = ()
@@ -71,7 +70,7 @@ class TapSidecar:
 
     def routes(self) -> Sequence[BaseRoute]:
         """Return the session API, for the admin server."""
-        return routes(self.registry, self._nodes, self._access)
+        return routes(Services(self.registry, self._archive, self._nodes, self._access))
 
     def reload(self) -> str:
         """Do nothing: policy and tokens are read once."""
@@ -82,10 +81,9 @@ class TapSidecar:
         return ()
 
     def describe(self) -> Mapping[str, object]:
-        """Return the active sessions, where exchanges go, and what each connected proxy said to its slot."""
+        """Return the active sessions, where they are kept, and what each connected proxy said to its slot."""
         return {
             "data": str(self._settings.data),
-            "exchanges": str(self._settings.data / FILE_NAME),
             "sessions": [
                 {
                     "id": session.id,
@@ -119,14 +117,15 @@ class TapSidecar:
         self._running.push_async_callback(_cancelled, keeping_up)
         self.registry.load()
         if self._own is not None:
-            self.registry.add_own(self._own)
-            # Not what it targets: a header's value may be a secret.
-            path, for_s = self._settings.data / FILE_NAME, self._settings.target_for
-            LOG.info("session %s is of the command line, for %d s; it goes to %s", self._own.id, for_s, path)
+            # What it targets is not logged: a header's value may be a secret.
+            await self.registry.begin(self._own)
         LOG.info("%d sessions are active", len(self._slot.sessions))
 
     async def drain(self) -> None:
         """Withdraw all sessions from the proxies, which would otherwise keep them until their time to live ends."""
+        if self._own is not None:
+            with suppress(KeyError, OSError):
+                await self.registry.stop(self._own.id, END_OF_SERVICE)
         self._slot.clear()
         self.registry.close()
         await self.ecds.end(_WITHDRAWAL_S)
@@ -135,6 +134,7 @@ class TapSidecar:
         """Write what has been collected, and store what was counted."""
         await self._running.aclose()
         await self.registry.save_all()
+        await asyncio.to_thread(self._storage.close)
 
 
 def routes_of(sidecar: Sidecar) -> Sequence[BaseRoute]:

@@ -12,6 +12,7 @@ from envoy_sidecar.settings import AdminOption, ListenOption, ServerSettings, Se
 from envoy_tap.core.predicate import Condition, Field, Op, all_of, printed
 from envoy_tap.core.session import MAXIMA, Session, SessionError
 from envoy_tap.core.spec import requested
+from envoy_tap.registry import COMMAND_LINE
 from envoy_tap.slot.script import DEFAULT_CLUSTER
 
 DEFAULT_ADMIN = "127.0.0.1:9394"
@@ -27,12 +28,18 @@ _GENEROUS = {
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TapSettings(ServerSettings):
-    """What every service has, where exchanges are written, and the one target that is captured from the start."""
+    """What every service has, where sessions are kept, and the one target that is captured from the start."""
 
     data: Annotated[
         Path,
         Parameter(help="Folder for sessions and what they capture; made if missing, for this user only."),
     ]
+    key_file: Annotated[
+        Path | None,
+        Parameter(
+            help="Key that encrypts what is stored, 32 bytes in base64; by default DATA/tap.key, made if missing."
+        ),
+    ] = None
     policy: Annotated[
         Path | None, Parameter(help="YAML of what can never be captured; read at the start.")
     ] = None
@@ -65,7 +72,7 @@ class TapSettings(ServerSettings):
         """Refuse what cannot be served."""
         ServerSettings.__post_init__(self)
         if self.workers > 1:
-            raise SettingsError("--workers: tap writes one file and runs in one process")
+            raise SettingsError("--workers: tap keeps its sessions in one process")
         self.session(0)
 
     def session(self, now_s: float | None = None) -> Session | None:
@@ -90,6 +97,6 @@ class TapSettings(ServerSettings):
             "limits": {"duration_s": self.target_for, **_GENEROUS},
         }
         try:
-            return requested(asked, session_id=secrets.token_hex(6), who="command line", now_s=started_s)
+            return requested(asked, session_id=secrets.token_hex(6), who=COMMAND_LINE, now_s=started_s)
         except SessionError as error:
             raise SettingsError(f"--target-…: {error.message}; {error.hint}") from None

@@ -85,3 +85,6 @@ class Loss(StrEnum):
     TOTAL_BYTES = "total_bytes"
     QUEUE_FULL = "queue_full"
     SINK_ERROR = "sink_error"
+    STORE_FULL = "store_full"
+    OVER_LIMIT = "over_limit"
+    DELETED = "deleted"

@@ -11,10 +11,14 @@ from envoy_tap.core.redaction.rules import Redaction
 
 
 class SessionError(ValueError):
-    """A session that cannot be had; `path` is the place in what was asked for (`limits.bytes`)."""
+    """A session that cannot be had; `path` is the place in what was asked for (`limits.bytes`).
 
-    def __init__(self, path: str, message: str, hint: str = "") -> None:
+    `position` is the character of a text in that place, counted from 0, where one is to blame.
+    """
+
+    def __init__(self, path: str, message: str, hint: str = "", position: int | None = None) -> None:
         self.path = path
+        self.position = position
         self.message = message
         self.hint = hint
         super().__init__(f"{path}: {message}" + (f"; {hint}" if hint else ""))
@@ -131,10 +135,10 @@ class Progress:
             self._take(exchange, now_s)
         return verdict
 
-    def lose(self, exchange: Exchange) -> None:
-        """Count as dropped what was captured and could not be kept."""
+    def lose(self, exchange: Exchange, verdict: Verdict = Verdict.DROPPED) -> None:
+        """Count as *verdict* what was captured and could not be kept."""
         self.counts[Verdict.CAPTURED] -= 1
-        self.counts[Verdict.DROPPED] += 1
+        self.counts[verdict] += 1
         self._count(exchange, -1)
 
     def _verdict(self, exchange: Exchange, now_s: float, decided: str) -> Verdict:

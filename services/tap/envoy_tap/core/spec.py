@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from envoy_tap.core.node import Locality, NodeSelector
-from envoy_tap.core.predicate import PredicateError, parse, printed
+from envoy_tap.core.predicate import Expr, PredicateError, parse, printed
 from envoy_tap.core.predicate.jsonpath import steps
 from envoy_tap.core.predicate.parser import first_of
 from envoy_tap.core.redaction.rules import Pattern, Redaction, Style
@@ -25,7 +25,7 @@ _DEFAULT = Redaction()
 def requested(data: Any, *, session_id: str, who: str, now_s: float, maxima: Limits = MAXIMA) -> Session:
     """Return the session that *data* asks for, from *now_s* on; raises SessionError with the place of what is wrong."""
     found = _mapping(data, "session", _FIELDS)
-    predicate = _predicate(found.get("predicate", "all"))
+    predicate = read_predicate(found.get("predicate", "all"))
     limits = _limits(found.get("limits", {}))
     first = first_of(predicate)
     if first is not None:
@@ -96,12 +96,13 @@ def _why(value: Any) -> str:
     return why
 
 
-def _predicate(value: Any) -> Any:
+def read_predicate(value: Any) -> Expr:
+    """Return the predicate that *value*, a text, says; raises SessionError."""
     try:
         return parse(_checked(value, str, "predicate", "text"))
     except PredicateError as error:
         where = f"{error.line}:{error.column}"
-        raise SessionError("predicate", f"{where}: {error.message}", error.hint) from None
+        raise SessionError("predicate", f"{where}: {error.message}", error.hint, error.offset) from None
 
 
 def _limits(value: Any) -> Limits:

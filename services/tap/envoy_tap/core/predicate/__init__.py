@@ -8,6 +8,7 @@ docs/tap.md.
 from envoy_tap.core.predicate.evaluator import early, matches
 from envoy_tap.core.predicate.model import And, Condition, Expr, Field, Not, Op, Or, all_of, any_of, none_of
 from envoy_tap.core.predicate.parser import MAX_CHARS, parse
+from envoy_tap.core.predicate.parts import collector_part, proxy_part
 from envoy_tap.core.predicate.printer import printed
 from envoy_tap.core.predicate.scanner import PredicateError
 
@@ -23,9 +24,11 @@ __all__ = [
     "PredicateError",
     "all_of",
     "any_of",
+    "collector_part",
     "early",
     "matches",
     "none_of",
     "parse",
     "printed",
+    "proxy_part",
 ]

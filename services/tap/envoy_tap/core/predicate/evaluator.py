@@ -107,7 +107,7 @@ class _View:
             case Kind.ADDRESS:
                 return _address_holds(self._exchange.source_address.encode(), str(value))
             case Kind.TRACE_ID:
-                return _trace_id(self._request.headers) == str(value).encode()
+                return trace_id(self._request.headers) == str(value).encode()
             case Kind.JSON:
                 return self._json_holds(name, condition)
             case _:
@@ -236,7 +236,8 @@ def _address_holds(peer: bytes | None, network: str) -> bool:
         return False
 
 
-def _trace_id(headers: Pairs) -> bytes | None:
+def trace_id(headers: Pairs) -> bytes | None:
+    """Return the trace id of W3C or B3 headers as 32 hexadecimal digits in lower case, None without one."""
     for name, pattern in _TRACE_HEADERS:
         found = pattern.match(joined(headers, name) or b"")
         if found:

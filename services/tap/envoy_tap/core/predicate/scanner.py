@@ -13,10 +13,14 @@ _ESCAPES = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "r": "\r", "t": "\t"}
 
 
 class PredicateError(ValueError):
-    """A predicate that cannot be read: where (`line` and `column` count from 1), what is wrong, what would be right."""
+    """A predicate that cannot be read: where, what is wrong, and what would be right.
 
-    def __init__(self, message: str, line: int, column: int, hint: str = "") -> None:
+    `offset` counts characters from 0, `line` and `column` from 1.
+    """
+
+    def __init__(self, message: str, line: int, column: int, hint: str = "", offset: int = 0) -> None:
         self.message = message
+        self.offset = offset
         self.line = line
         self.column = column
         self.hint = hint
@@ -36,7 +40,7 @@ class Scanner:
         offset = self.token_at if at is None else at
         line = self._text.count("\n", 0, offset) + 1
         column = offset - (self._text.rfind("\n", 0, offset) + 1) + 1
-        return PredicateError(message, line, column, hint)
+        return PredicateError(message, line, column, hint, offset)
 
     def peek(self, symbol: str) -> bool:
         """Whether *symbol* comes next."""

@@ -1,0 +1,77 @@
+"""Who is let in at the API: by token, or whoever is on this machine."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from envoy_sidecar.transport.address import Address
+from envoy_tap.access import Person, Role, Tokens
+from envoy_tap.api.refusals import RefusedError
+
+WHO_HEADER = "x-tap-who"
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+_OWN = frozenset({"none", "same-origin"})
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who is let in: by token; without tokens whoever is on this machine, and nobody if *address* is not loopback."""
+
+    tokens: Tokens | None
+    address: Address
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the API."""
+        return self.address.is_unix or _is_loopback(self.address.host)
+
+    def person(self, request: Request, role: Role) -> Person:
+        """Return who asks, if they may do what takes *role*; raises RefusedError."""
+        person = self._authenticated(request)
+        if person.role < role:
+            has, takes = person.role.name.lower(), role.name.lower()
+            raise RefusedError(403, f"{person.name} is {has}; this takes {takes}")
+        return person
+
+    def _authenticated(self, request: Request) -> Person:
+        if self.tokens is not None:
+            scheme, _, token = request.headers.get("authorization", "").partition(" ")
+            person = self.tokens.person(token.strip()) if scheme.lower() == "bearer" else None
+            if person is None:
+                raise RefusedError(401, "a valid bearer token is needed", hint="authorization: Bearer TOKEN")
+            return person
+        if not self.is_local:
+            raise RefusedError(
+                403, "without --tokens the API is open on loopback only", hint="give --tokens FILE"
+            )
+        # A page in a browser on this machine may reach us as well: by another name, or from another origin. Our own
+        # console comes from this one.
+        host = request.headers.get("host", "")
+        origin = request.headers.get("origin")
+        is_foreign = (
+            request.headers.get("sec-fetch-site", "none") not in _OWN
+            or (origin is not None and urlsplit(origin).netloc != host)
+        )  # fmt: skip
+        if is_foreign or not (self.address.is_unix or _is_loopback(_name(host))):
+            raise RefusedError(
+                403, "without --tokens the API is not open to other web pages", hint="give --tokens FILE"
+            )
+        # Nobody vouches for the name; it is for the log.
+        claimed = request.headers.get(WHO_HEADER, "")
+        return Person(f"local:{claimed}" if _NAME.fullmatch(claimed) else "local", Role.ADMIN)
+
+
+def _name(host: str) -> str:
+    return host.rpartition(":")[0] or host
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,52 @@
+"""The routes about what was captured, and about predicates."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from envoy_tap.access import Person
+from envoy_tap.api import asked
+from envoy_tap.archive import Archive
+from envoy_tap.core.predicate import collector_part, printed, proxy_part
+from envoy_tap.core.record import exchange_of, summary
+from envoy_tap.registry import Registry
+
+
+class ExchangeRoutes:
+    """Answers about exchanges of the sessions of *registry*, out of *archive*."""
+
+    def __init__(self, registry: Registry, archive: Archive) -> None:
+        self._registry = registry
+        self._archive = archive
+
+    async def list(self, request: Request, _person: Person) -> Response:
+        """GET /sessions/{id}/exchanges."""
+        session_id = asked.session_id(request)
+        self._registry.get(session_id)
+        page = await self._archive.page(session_id, asked.span(request), asked.wanted(request))
+        return JSONResponse({"exchanges": page.exchanges, "last": page.last, "next": page.next})
+
+    async def show(self, request: Request, _person: Person) -> Response:
+        """GET /sessions/{id}/exchanges/{seq}."""
+        session_id, seq = asked.session_id(request), asked.seq(request)
+        self._registry.get(session_id)
+        found = await self._archive.one(session_id, seq)
+        return JSONResponse(
+            {
+                "summary": summary(exchange_of(found), seq),
+                "exchange": found,
+                "decoded": {"request": None, "response": None},
+            }
+        )
+
+    async def predicate(self, request: Request, _person: Person) -> Response:
+        """POST /predicate."""
+        found = await asked.predicate_in_body(request)
+        parts = {"predicate": found, "proxy": proxy_part(found), "collector": collector_part(found)}
+        return JSONResponse({name: printed(part) for name, part in parts.items()})
+
+    async def preview(self, request: Request, _person: Person) -> Response:
+        """POST /preview."""
+        found = await asked.predicate_in_body(request)
+        newest_first = [progress.session.id for progress in self._registry.all()][::-1]
+        of, matched = await self._archive.preview(newest_first, found)
+        return JSONResponse({"of": of, "matches": matched})

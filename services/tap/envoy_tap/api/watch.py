@@ -1,0 +1,134 @@
+"""The live stream of a session, as server-sent events (WHATWG HTML, 9.2).
+
+Nothing is queued: the next events are read from the store when the ones before have been sent, so one who reads
+slowly costs no memory. One who does not read at all is let go.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Send
+
+from envoy_tap.access import Person
+from envoy_tap.api import asked
+from envoy_tap.api.sessions import as_data
+from envoy_tap.archive import Archive
+from envoy_tap.core.predicate import Expr
+from envoy_tap.registry import Registry
+from envoy_tap.storage.port import Span
+
+_KEEP_ALIVE_S = 5.0
+SEND_S = 30.0
+"""How long a watcher may take to make room for the next event."""
+
+_PAGE = 64
+_LAST_EVENT_ID = "last-event-id"
+
+
+class WatchRoute:
+    """Streams the exchanges of the sessions of *registry*, out of *archive*."""
+
+    def __init__(self, registry: Registry, archive: Archive, send_s: float = SEND_S) -> None:
+        self._registry = registry
+        self._archive = archive
+        self._send_s = send_s
+
+    async def watch(self, request: Request, _person: Person) -> Response:
+        """GET /sessions/{id}/watch."""
+        session_id = asked.session_id(request)
+        self._registry.get(session_id)
+        events = self._events(
+            session_id,
+            await self._start(request, session_id),
+            asked.wanted(request),
+            whole=bool(asked.number(request, "full", 0, most=1)),
+        )
+        # Begins it here, so that one watcher too many is told so.
+        return _EventStream(await anext(events), events, self._send_s)
+
+    async def _start(self, request: Request, session_id: str) -> int:
+        """Return the number after which to begin."""
+        last = await self._archive.last_seq(session_id)
+        # A browser that reconnects says where it was.
+        resumed = request.headers.get(_LAST_EVENT_ID, "")
+        if resumed.isascii() and resumed.isdigit():
+            return min(int(resumed[:19]), last)
+        replay = asked.number(request, "replay", 0, most=asked.MAX_REPLAY)
+        return asked.number(request, "after", max(0, last - replay))
+
+    async def _events(
+        self, session_id: str, after: int, wanted: Expr | None, *, whole: bool
+    ) -> AsyncGenerator[bytes, None]:
+        with self._registry.watching.of(session_id) as arrived:
+            told: dict[str, Any] = {}
+            while True:
+                arrived.clear()
+                try:
+                    is_over = self._registry.is_over(session_id)
+                    page = await self._archive.page(
+                        session_id, Span(after=after, limit=_PAGE), wanted, whole=whole
+                    )
+                    progress = as_data(self._registry.get(session_id))
+                except KeyError:
+                    yield _event("deleted", {})
+                    return
+                for each in page.exchanges:
+                    yield _event("exchange", each, each["seq"])
+                after = page.end
+                if page.next is not None:
+                    continue
+                if progress != told or not arrived.is_set():
+                    yield _event("session", progress)
+                    told = progress
+                if self._registry.is_closing:
+                    yield _event("closing", {})
+                    return
+                if is_over:
+                    return
+                await _wait(arrived)
+
+
+class _EventStream(StreamingResponse):
+    def __init__(self, first: bytes, events: AsyncGenerator[bytes, None], send_s: float) -> None:
+        self._first = first
+        self._events = events
+        self._send_s = send_s
+        super().__init__(self._all(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    async def _all(self) -> AsyncGenerator[bytes, None]:
+        try:
+            yield self._first
+            async for event in self._events:
+                yield event
+        finally:
+            await self._events.aclose()
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the events, each within its time."""
+
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(self._send_s):
+                await send(message)
+
+        try:
+            await super().stream_response(send_in_time)
+        finally:
+            await self.body_iterator.aclose()  # type: ignore[attr-defined] # it is a generator, see above
+
+
+async def _wait(arrived: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(_KEEP_ALIVE_S):
+            await arrived.wait()
+    except TimeoutError:
+        return
+
+
+def _event(name: str, data: Any, event_id: int | None = None) -> bytes:
+    # JSON without line ends is one line of data.
+    identified = "" if event_id is None else f"id: {event_id}\n"
+    return f"event: {name}\n{identified}data: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

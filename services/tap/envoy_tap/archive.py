@@ -1,0 +1,115 @@
+"""What was captured, as operators read it: pages, single exchanges, and what a predicate finds among them."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from envoy_tap.core.predicate import Expr, matches
+from envoy_tap.core.record import exchange_of, summary
+from envoy_tap.storage.port import Span, Store
+
+_CHUNK = 64
+_MAX_SCANNED = 5000
+PREVIEWED = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some exchanges of a session, ascending.
+
+    `last` is the number of the session's newest. `end` is that of the last one that was looked at, in the direction
+    of the span; `next` is the same, None when there is nothing beyond.
+    """
+
+    exchanges: Sequence[Mapping[str, Any]]
+    last: int
+    end: int
+    next: int | None
+
+
+class Archive:
+    """Reads from *store*, in threads. All methods raise KeyError for a session that is not kept, and OSError."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def page(
+        self, session_id: str, span: Span, wanted: Expr | None = None, *, whole: bool = False
+    ) -> Page:
+        """Return the summaries in *span* that fulfil *wanted*; with *whole* the exchanges, each with its `seq`.
+
+        With a predicate at most 5000 exchanges are looked through at once; `Page.next` says where to go on.
+        """
+        return await asyncio.to_thread(self._page, session_id, span, wanted, whole=whole)
+
+    async def one(self, session_id: str, seq: int) -> Mapping[str, Any]:
+        """Return an exchange (`core.record.as_object`); raises KeyError if there is none."""
+        span = Span(after=seq - 1, before=seq + 1, limit=1)
+        found = await asyncio.to_thread(self._store.exchanges, session_id, span)
+        if not found:
+            raise KeyError(f"{session_id}/{seq}")
+        return found[0][1]
+
+    async def last_seq(self, session_id: str) -> int:
+        """Return the number of a session's newest exchange, 0 without one."""
+        return await asyncio.to_thread(self._store.last_seq, session_id)
+
+    async def preview(self, session_ids: Sequence[str], wanted: Expr) -> tuple[int, int]:
+        """Return how many of the newest exchanges of these sessions were looked at, and how many fulfil *wanted*."""
+        return await asyncio.to_thread(self._preview, session_ids, wanted)
+
+    def _page(self, session_id: str, span: Span, wanted: Expr | None, *, whole: bool) -> Page:
+        last = self._store.last_seq(session_id)
+        if wanted is None and not whole:
+            found = list(self._store.summaries(session_id, span))
+            numbers = [each["seq"] for each in found]
+            end = (min(numbers) if span.newest else max(numbers)) if numbers else None
+        else:
+            found, end = self._scanned(session_id, span, wanted, whole=whole)
+        if span.newest:
+            end = 1 if end is None else end
+            return Page(found, last, end, end if end > max(1, span.after + 1) else None)
+        end = max(span.after, last) if end is None else end
+        return Page(found, last, end, end if end < min(last, span.before - 1) else None)
+
+    def _scanned(
+        self, session_id: str, span: Span, wanted: Expr | None, *, whole: bool
+    ) -> tuple[list[Mapping[str, Any]], int | None]:
+        """Return what fits, and the number of the last that was looked at; None: there was nothing more to look at."""
+        found: list[Mapping[str, Any]] = []
+        rest, left = span, _MAX_SCANNED
+        at: int | None = None
+        while left > 0 and len(found) < span.limit:
+            chunk = self._store.exchanges(session_id, replace(rest, limit=min(_CHUNK, left)))
+            if not chunk:
+                at = None
+                break
+            for seq, data in reversed(chunk) if span.newest else chunk:
+                if len(found) == span.limit:
+                    break
+                at = seq
+                left -= 1
+                found += _fitting(seq, data, wanted, whole=whole)
+            if at is not None:
+                rest = replace(rest, before=at) if span.newest else replace(rest, after=at)
+        return (found[::-1] if span.newest else found), at
+
+    def _preview(self, session_ids: Sequence[str], wanted: Expr) -> tuple[int, int]:
+        of = matched = 0
+        for session_id in session_ids:
+            for _, data in self._store.exchanges(session_id, Span(limit=_CHUNK, newest=True)):
+                of += 1
+                matched += matches(wanted, exchange_of(data))
+            if of >= PREVIEWED:
+                break
+        return of, matched
+
+
+def _fitting(
+    seq: int, data: Mapping[str, Any], wanted: Expr | None, *, whole: bool
+) -> list[Mapping[str, Any]]:
+    exchange = exchange_of(data)
+    if wanted is not None and not matches(wanted, exchange):
+        return []
+    return [{"seq": seq, **data} if whole else summary(exchange, seq)]

@@ -1,0 +1,126 @@
+"""Sessions survive a crash as they were, end when they should have, and a deleted one leaves nothing."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from envoy_tap.archive import Archive
+from envoy_tap.core.events import Loss
+from envoy_tap.core.policy import Policy
+from envoy_tap.core.session import Limits, State
+from envoy_tap.registry import COMMAND_LINE, END_OF_SERVICE, Registry
+from envoy_tap.session_sink import SessionSink
+from envoy_tap.slot.slot import Slot
+from envoy_tap.storage.port import Span, Store
+from tests.tap.building import Clock, exchange, session
+from tests.tap.stores import sqlite_store
+
+WHY = {"why": "INC-1"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = sqlite_store(tmp_path)
+    yield store
+    store.close()
+
+
+def registry(store: Store, clock: Clock, slot: Slot | None = None, policy: Policy | None = None) -> Registry:
+    return Registry(
+        slot or Slot(clock),
+        store,
+        policy or Policy(),
+        b"key",
+        clock=clock,
+        maxima=Limits(duration_s=600),
+    )
+
+
+async def test_after_a_crash_an_active_session_goes_on_and_an_expired_one_does_not(store: Store) -> None:
+    clock = Clock()
+    before = registry(store, clock)
+    short = (await before.start({**WHY, "limits": {"duration_s": 10}}, "alice")).session.id
+    long = (await before.start(WHY, "alice")).session.id
+    clock.advance(10)
+    slot = Slot(clock)
+    after = registry(store, clock, slot)
+    after.load()
+    assert [after.get(each).state for each in (short, long)] == [State.EXPIRED, State.ACTIVE]
+    assert [each.id for each in slot.sessions] == [long]
+
+
+async def test_the_end_of_a_session_reaches_the_slot_and_the_disk(store: Store) -> None:
+    clock = Clock()
+    slot = Slot(clock)
+    running = registry(store, clock, slot)
+    stopped = (await running.start(WHY, "alice")).session.id
+    used_up = (await running.start({**WHY, "predicate": "first(1)"}, "alice")).session.id
+    expiring = (await running.start({**WHY, "limits": {"duration_s": 5}}, "alice")).session.id
+    assert len(slot.sessions) == 3
+    await running.stop(stopped, "bob")
+    assert running.admit(exchange(tap_id=used_up)) is not None
+    assert [each.id for each in slot.sessions] == [expiring]
+    clock.advance(5)
+    running.expire()
+    assert not slot.sessions
+    await running.save_all()
+    states = {each.session.id: each.state for each in store.load()}
+    assert states == {stopped: State.STOPPED, used_up: State.EXHAUSTED, expiring: State.EXPIRED}
+
+
+async def test_a_deleted_session_leaves_nothing_and_does_not_come_back(store: Store) -> None:
+    running = registry(store, Clock())
+    session_id = (await running.start(WHY, "alice")).session.id
+    sink = SessionSink(store)
+    other = "ba9876543210"
+    assert sink.write([exchange(tap_id=session_id), exchange(tap_id=other)]) == {1: Loss.DELETED}
+    assert len((await Archive(store).page(session_id, Span())).exchanges) == 1
+    await running.delete(session_id, "bob")
+    assert sink.write([exchange(tap_id=session_id)]) == {0: Loss.DELETED}
+    await running.save_all()
+    assert list(store.load()) == []
+    with pytest.raises(KeyError):
+        running.get(session_id)
+
+
+async def test_a_session_of_the_command_line_does_not_outlive_its_process(store: Store) -> None:
+    clock = Clock()
+    await registry(store, clock).begin(replace(session("0123456789ab"), who=COMMAND_LINE))
+    slot = Slot(clock)
+    after = registry(store, clock, slot)
+    after.load()
+    found = after.get("0123456789ab")
+    assert (found.state, found.ended_by, slot.sessions) == (State.STOPPED, END_OF_SERVICE, ())
+
+
+async def test_an_expiry_that_a_reader_notices_is_one(store: Store) -> None:
+    clock = Clock()
+    slot = Slot(clock)
+    running = registry(store, clock, slot)
+    session_id = (await running.start({**WHY, "limits": {"duration_s": 5}}, "alice")).session.id
+    clock.advance(5)
+    with running.watching.of(session_id) as woken:
+        assert running.get(session_id).state is State.EXPIRED
+        assert woken.is_set()
+    await running.save_all()
+    assert [each.state for each in store.load()] == [State.EXPIRED]
+
+
+async def test_what_policy_forbids_is_counted_and_not_kept(store: Store) -> None:
+    running = registry(store, Clock(), policy=Policy(never_paths=("/orders",)))
+    progress = await running.start(WHY, "alice")
+    assert running.admit(exchange(tap_id=progress.session.id)) is None
+    assert progress.counts["forbidden"] == 1
+    assert running.admit(exchange(tap_id="nobody")) is None
+    assert running.verdicts.counts == {("forbidden",): 1, ("no_session",): 1}
+
+
+async def test_what_could_not_be_stored_is_counted_as_dropped(store: Store) -> None:
+    running = registry(store, Clock())
+    progress = await running.start(WHY, "alice")
+    admitted = running.admit(exchange(tap_id=progress.session.id))
+    assert admitted is not None
+    running.lose(admitted, Loss.SINK_ERROR)
+    assert (progress.counts["captured"], progress.counts["dropped"], progress.counts["bytes"]) == (0, 1, 0)
