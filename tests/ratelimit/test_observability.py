@@ -1,28 +1,21 @@
 """The dashboard and the alert rules that are shipped: each metric and label in them is one that the service has."""
 
 import asyncio
-import json
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
-from ruamel.yaml import YAML
 
 from envoy_demo.ports import free_port
 from envoy_demo.valkey import Valkey
 from envoy_ratelimit import wire
+from tests.observability import Samples, bare, expressions_of, hold, hold_form, samples_of
 from tests.ratelimit.ads import AdsServer, ads_server, limits
 from tests.ratelimit.asking import ratelimit
 
-FOLDER = Path(__file__).parents[2] / "docs" / "observability"
-DASHBOARD = FOLDER / "ratelimit-dashboard.json"
-ALERTS = FOLDER / "ratelimit-alerts.yaml"
 LIMITS = """
 domain: edge
 descriptors:
@@ -34,27 +27,7 @@ descriptors:
   - key: roomy
     rate_limit: { unit: day, requests_per_unit: 9 }
 """
-_METRIC = re.compile(r"([a-z_]+)\{([^}]*)\}")
-_GROUPED = re.compile(r"\bby \(([^)]*)\)")
-_OF_PROMETHEUS = {"job", "instance"}
-_ONLY_AFTER_A_FAULT_OF_OURS = {"ratelimit_errors_total"}
-
-Samples = dict[str, set[tuple[str, str]]]
-
-
-def expressions() -> list[str]:
-    dashboard = json.loads(DASHBOARD.read_text("utf-8"))
-    panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    groups: Any = YAML(typ="safe").load(ALERTS.read_text("utf-8"))["groups"]
-    return panels + [rule["expr"] for group in groups for rule in group["rules"]]
-
-
-def samples_of(text: str) -> Samples:
-    found: Samples = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found.setdefault(sample.name, set()).update(sample.labels.items())
-    return found
+_ONLY_AFTER_A_FAULT_OF_OURS = frozenset({"ratelimit_errors_total"})
 
 
 @contextmanager
@@ -119,39 +92,18 @@ def scraped(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Samples
 
 
 def test_there_are_expressions() -> None:
-    assert len(expressions()) > 20
+    assert len(expressions_of("ratelimit")) > 20
 
 
-@pytest.mark.parametrize("expression", expressions())
+@pytest.mark.parametrize("expression", expressions_of("ratelimit"))
 def test_each_metric_and_label_is_one_that_the_service_has(expression: str, scraped: Samples) -> None:
-    used = _METRIC.findall(expression)
-    assert used
-    known = set(_OF_PROMETHEUS)
-    for name, selectors in used:
-        if name in _ONLY_AFTER_A_FAULT_OF_OURS:
-            continue
-        assert name in scraped
-        labels = {label for label, _ in scraped[name]}
-        known |= labels
-        for label, operator, value in re.findall(r'([a-z_]+)(=~|=)"([^"]*)"', selectors):
-            assert label in labels | _OF_PROMETHEUS
-            if operator == "=":
-                assert (label, value) in scraped[name]
-    for group in _GROUPED.findall(expression):
-        assert {label.strip() for label in group.split(",")} <= known
+    hold(expression, scraped, _ONLY_AFTER_A_FAULT_OF_OURS)
 
 
 def test_every_bare_metric_is_seen_by_that_test() -> None:
-    for expression in expressions():
-        left = _METRIC.sub("", expression)
-        assert not re.search(r"\b(ratelimit|config|grpc|health)_", left), expression
+    for expression in expressions_of("ratelimit"):
+        assert not re.search(r"\b(ratelimit|config|grpc|health)_", bare(expression)), expression
 
 
 def test_alerts_say_what_to_do_and_the_dashboard_has_titles() -> None:
-    groups: Any = YAML(typ="safe").load(ALERTS.read_text("utf-8"))["groups"]
-    for rule in (rule for group in groups for rule in group["rules"]):
-        assert rule["labels"]["severity"] in {"critical", "warning", "info"}
-        assert rule["annotations"]["summary"]
-        assert rule["annotations"]["description"]
-    panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels) == len({panel["title"] for panel in panels})
+    hold_form("ratelimit")

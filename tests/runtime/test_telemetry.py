@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from envoy_sidecar.telemetry.instrument import instrumented
+from envoy_sidecar.telemetry.instruments import Gauges, Histogram
 from envoy_sidecar.telemetry.metrics import Metrics, otlp_wanted
 from envoy_sidecar.telemetry.tally import OTHER, Tally
 from envoy_sidecar.telemetry.tracing import Tracing, is_sampled, tracing_by_environment
@@ -101,6 +102,25 @@ def test_prometheus_shows_the_newest_counts() -> None:
     text = metrics.prometheus().decode()
     assert 'test_count_total{who="quo\\"te\\n"} 5.0' in text
     assert "test_level 2.5" in text
+    metrics.shutdown()
+
+
+def test_prometheus_shows_a_histogram_and_gauges_with_labels() -> None:
+    metrics = Metrics("envoy-test")
+    histogram = Histogram("test.latency.seconds", "A test's", (0.001, 0.1))
+    levels = {("a",): 1.0}
+    metrics.export([histogram, Gauges("test.levels", "A test's", ("who",), lambda: list(levels.items()))])
+    histogram.add(0.001)
+    histogram.add(0.05, 3)
+    histogram.add(2.0)
+    levels["b",] = 2.0
+    text = metrics.prometheus().decode()
+    for line in (
+        '_bucket{le="0.001"} 1.0', '_bucket{le="0.1"} 4.0', '_bucket{le="+Inf"} 5.0', "_count 5.0", "_sum 2.151",
+    ):  # fmt: skip
+        assert f"test_latency_seconds{line}" in text
+    assert 'test_levels{who="a"} 1.0' in text
+    assert 'test_levels{who="b"} 2.0' in text
     metrics.shutdown()
 
 

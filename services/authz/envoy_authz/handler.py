@@ -1,7 +1,6 @@
 """The unary handler of `envoy.service.auth.v3.Authorization/Check`: batches in, answers out, decisions counted."""
 
 import time
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,6 +9,7 @@ import grpc
 from envoy_authz.core.authentication import Authenticator
 from envoy_authz.core.decide import PolicySet
 from envoy_authz.wire import TOO_LARGE_ANSWER, CheckAdapter, Decider, Recorder
+from envoy_sidecar.telemetry.instruments import Histogram, Instrument
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.transport.port import Answer, Call, Failure, Service
 
@@ -36,16 +36,17 @@ def observed_tally() -> Tally:
     )
 
 
-LIMITS_S = (5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1)
-BUCKETS = (*(f"{limit:g}" for limit in LIMITS_S), "+Inf")
+_BOUNDS_S = (5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 0.25)
 
 
-def latency_tally() -> Tally:
-    """Return the counter of how long a decision took, by the first bound (seconds) that it does not exceed.
+def refusals_tally() -> Tally:
+    """Return the counter of refused tokens, keys and certificates, by why; plug-ins have words of their own."""
+    return Tally("authz.refusals", "Callers refused before policies were asked.", ("reason",), cap=100)
 
-    Each is the mean of its batch. Unlike those of a Prometheus histogram the buckets are not added up.
-    """
-    return Tally("authz.latency", "Decisions, by the seconds they took at most.", ("at_most_s",))
+
+def latency_histogram() -> Histogram:
+    """Return the histogram of how long a decision took; that of each is the mean of its batch."""
+    return Histogram("authz.latency.seconds", "How long decisions took, without the transport.", _BOUNDS_S)
 
 
 def make_room(tally: Tally, policies: int) -> None:
@@ -56,13 +57,13 @@ def make_room(tally: Tally, policies: int) -> None:
 class Authorizer:
     """Answers checks by the current policies, which may be swapped from any thread while it runs.
 
-    `decisions` counts every check and `observed` what was not enforced; they are written by the thread that calls,
-    and by no other. A fault of the service is a denial, or with *on_error* `rpc` an RPC error, which an Envoy that
+    `decisions` counts every check, `observed` what was not enforced, `refusals` why callers were not believed; they are
+    written by the thread that calls, and by no other. A fault of the service is a denial, or with *on_error* `rpc` an RPC error, which an Envoy that
     fails open takes for an allowance.
     """
 
     _current: tuple[PolicySet, CheckAdapter]
-    __slots__ = ("_current", "_on_error", "decisions", "latency", "observed")
+    __slots__ = ("_current", "_on_error", "decisions", "latency", "observed", "refusals")
 
     def __init__(
         self,
@@ -77,7 +78,8 @@ class Authorizer:
         self.decisions = decisions_tally() if decisions is None else decisions
         self.observed = observed_tally()
         self._on_error = on_error
-        self.latency = latency_tally()
+        self.refusals = refusals_tally()
+        self.latency = latency_histogram()
         self.swap(policies, authenticator, decider=decider, recorder=recorder)
 
     @property
@@ -86,9 +88,9 @@ class Authorizer:
         return self._current[0]
 
     @property
-    def tallies(self) -> tuple[Tally, ...]:
+    def tallies(self) -> tuple[Instrument, ...]:
         """All that is counted here."""
-        return self.decisions, self.observed, self.latency
+        return self.decisions, self.observed, self.refusals, self.latency
 
     def swap(
         self,
@@ -121,6 +123,8 @@ class Authorizer:
             count(checked.labels)
             for labels in checked.observed:
                 self.observed.add(labels)
+            if checked.refusal:
+                self.refusals.add((checked.refusal,))
             if checked.error_id and self._on_error == "rpc":
                 message = f"the authorization service failed (id {checked.error_id})"
                 answers.append(Failure(grpc.StatusCode.INTERNAL, message))
@@ -128,5 +132,5 @@ class Authorizer:
                 answers.append(checked.payload)
         if calls:
             each_s = (time.perf_counter_ns() - began_ns) / 1e9 / len(calls)
-            self.latency.add((BUCKETS[bisect_left(LIMITS_S, each_s)],), len(calls))
+            self.latency.add(each_s, len(calls))
         return answers

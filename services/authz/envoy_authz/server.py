@@ -23,7 +23,7 @@ from envoy_authz.settings import AuthzSettings
 from envoy_authz.tokens.sources import KeyRing
 from envoy_authz.wire import Decider, Recorder
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position
-from envoy_sidecar.telemetry.tally import Tally
+from envoy_sidecar.telemetry.instruments import Instrument
 from envoy_sidecar.transport.port import Service
 
 LOG = logging.getLogger(__name__)
@@ -59,12 +59,14 @@ class AuthzSidecar:
         authenticators: Sequence[str] = (),
         deciders: Sequence[str] = (),
         log: DecisionLog | None = None,
+        log_attributes: Sequence[str] = (),
     ) -> None:
         self._paths = paths
         self._options = options
         self._identity = identity
         self._plugins = (tuple(authenticators), tuple(deciders))
         self._log = log
+        self._attributes = tuple(log_attributes)
         self._ring = KeyRing()
         # Kept by reloads: a proof of possession that was used stays used.
         self._senders = SenderChecker(time.time)
@@ -78,9 +80,10 @@ class AuthzSidecar:
             recorder=self._recorder(loaded),
         )
         self.services: Sequence[Service] = (self._authorizer.service(),)
-        self.tallies: Sequence[Tally] = (
+        self.tallies: Sequence[Instrument] = (
             *self._authorizer.tallies,
-            self._ring.fetches,
+            *self._ring.instruments,
+            self._introspection.results,
             *(() if log is None else log.tallies),
         )
 
@@ -95,6 +98,7 @@ class AuthzSidecar:
             authenticators=settings.authenticator,
             deciders=settings.decider,
             log=settings.make_log(),
+            log_attributes=settings.log_attribute,
         )
 
     @property
@@ -158,7 +162,7 @@ class AuthzSidecar:
         return make_authenticator(loaded.identity, loaded.callers, asked, others, self._senders)
 
     def _recorder(self, loaded: _Loaded) -> Recorder | None:
-        return None if self._log is None else Recorder(self._log, loaded.callers.identify)
+        return None if self._log is None else Recorder(self._log, loaded.compiled.facts, self._attributes)
 
     def describe(self) -> Mapping[str, object]:
         """Return the policies that decide now, the files they came from, and what deserves a second look."""

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter, validators
 
 from envoy_authz.core import Action, Normalization, Options, PathAmbiguity
-from envoy_authz.decision_log import DecisionLog, FileSink, Masks, Sink, StdoutSink
+from envoy_authz.core.attributes import KEYS, parse_key
+from envoy_authz.decision_log import DecisionLog, FileSink, Masks, OtlpSink, Sink, StdoutSink
 from envoy_sidecar.settings import (
     WORKER_PLACEHOLDER,
     AdminOption,
@@ -18,6 +19,7 @@ from envoy_sidecar.settings import (
 )
 from envoy_sidecar.workers import worker_from_environment
 
+_NO_FILES = frozenset({"off", "stdout", "otlp"})
 _SHARE = validators.Number(gte=0, lte=1)
 DEFAULT_ADMIN = "127.0.0.1:9192"
 PoliciesOption = Annotated[
@@ -78,12 +80,18 @@ class AuthzSettings(ServerSettings):
     ] = ()
     decision_log: Annotated[
         str,
-        Parameter(help="Where decisions are written, a JSON object a line: stdout, or a file. None without."),
-    ] = ""
+        Parameter(
+            help="Where decisions are written: stdout, a file (a JSON object a line), otlp (as OTEL_* say), or off."
+        ),
+    ] = "stdout"
     log_allows: Annotated[
         float, Parameter(validator=_SHARE, help="The share of allowed requests that is written, 0 to 1.")
     ] = 0.01
     log_denies: Annotated[float, Parameter(validator=_SHARE, help="The same of denied requests.")] = 1.0
+    log_attribute: Annotated[
+        tuple[str, ...],
+        Parameter(negative=(), help="Key, as in `when`, whose values are written as well."),
+    ] = ()
     log_mask: Annotated[
         tuple[str, ...],
         Parameter(negative=(), help="Regular expression whose groups are masked in what is written."),
@@ -109,23 +117,35 @@ class AuthzSettings(ServerSettings):
             Masks(self.log_mask)
         except ValueError as error:
             raise SettingsError(f"--log-mask: {error}") from None
-        several = self.workers > 1 and self.decision_log not in {"", "stdout"}
+        for key in self.log_attribute:
+            try:
+                parse_key(key)
+            except ValueError as error:
+                raise SettingsError(f"--log-attribute: {error}; known: {', '.join(KEYS)}") from None
+        if not self.decision_log:
+            raise SettingsError("--decision-log is empty; write off for none")
+        several = self.workers > 1 and self.decision_log not in _NO_FILES
         if several and WORKER_PLACEHOLDER not in self.decision_log:
             raise SettingsError("--decision-log with --workers needs a file for each: /path/{worker}.log")
 
     def make_log(self) -> DecisionLog | None:
         """Return the decision log, not started yet; raises SettingsError when its file can't be written."""
-        if not self.decision_log:
+        if self.decision_log == "off":
             return None
-        sink: Sink = StdoutSink()
-        if self.decision_log != "stdout":
-            number, _ = worker_from_environment() or (0, None)
-            path = Path(self.decision_log.replace(WORKER_PLACEHOLDER, str(number)))
-            try:
-                sink = FileSink(path, max_bytes=self.log_file_mib * 1024 * 1024, keep=self.log_files)
-            except OSError as error:
-                raise SettingsError(f"--decision-log: {path} can't be written: {error.strerror}") from None
-        return DecisionLog(sink, Masks(self.log_mask), allows=self.log_allows, denies=self.log_denies)
+        masks = Masks(self.log_mask)
+        return DecisionLog(self._sink(), masks, allows=self.log_allows, denies=self.log_denies)
+
+    def _sink(self) -> Sink:
+        if self.decision_log == "stdout":
+            return StdoutSink()
+        if self.decision_log == "otlp":
+            return OtlpSink()
+        number, _ = worker_from_environment() or (0, None)
+        path = Path(self.decision_log.replace(WORKER_PLACEHOLDER, str(number)))
+        try:
+            return FileSink(path, max_bytes=self.log_file_mib * 1024 * 1024, keep=self.log_files)
+        except OSError as error:
+            raise SettingsError(f"--decision-log: {path} can't be written: {error.strerror}") from None
 
     @property
     def decisions(self) -> Options:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from envoy_sidecar.telemetry.tally import Tally
+from envoy_sidecar.telemetry.instruments import Instrument
 from envoy_sidecar.transport.port import Service
 
 
@@ -24,8 +24,8 @@ class Sidecar(Protocol):
         """The configuration files and folders whose change makes the runtime call `reload`."""
 
     @property
-    def tallies(self) -> Sequence[Tally]:
-        """The counters to export."""
+    def tallies(self) -> Sequence[Instrument]:
+        """The counters, histograms and gauges to export."""
 
     def reload(self) -> str:
         """Read the configuration again and swap it in atomically; return a summary for the log (`3 policies`).

@@ -17,6 +17,7 @@ from envoy_authz.identity.callers import Callers, Peers
 from envoy_authz.tokens.sources import StaticKeys
 from envoy_authz.tokens.svid import SvidVerifier, parse_bundle
 from envoy_authz.tokens.verify import Expectations
+from envoy_sidecar.telemetry.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,9 @@ class IntrospectionKeeper:
 
     def __init__(self, senders: SenderChecker | None = None) -> None:
         self._senders = senders
+        self.results = Tally("authz.introspections", "Tokens examined by their issuer.", ("result",))
+        for result in ("active", "inactive", "failed"):
+            self.results.add((result,), 0)
         self._settings: IntrospectionSettings | None = None
         self._now: IntrospectionAuthenticator | None = None
         self._old: list[IntrospectionAuthenticator] = []
@@ -93,10 +97,20 @@ class IntrospectionKeeper:
         if self._now is not None:
             self._old.append(self._now)
         self._settings = settings
-        self._now = None if settings is None else _introspection(settings, self._senders)
+        self._now = None if settings is None else self._made(settings)
         if self._now is not None and self._running:
             self._now.start()
         return self._now
+
+    def _made(self, settings: IntrospectionSettings) -> IntrospectionAuthenticator:
+        return IntrospectionAuthenticator(
+            IntrospectionEndpoint(settings.uri, settings.client_id, settings.secret),
+            Expectations(settings.issuer, frozenset(settings.audiences)),
+            settings.place,
+            limits=IntrospectionLimits(wait_s=settings.wait_s),
+            senders=self._senders,
+            count=lambda result: self.results.add((result,)),
+        )
 
     def retire(self) -> None:
         """End those that were replaced."""
@@ -140,15 +154,3 @@ def make_authenticator(
     if len(members) <= 1:
         return members[0] if members else None
     return AuthenticatorChain(members)
-
-
-def _introspection(
-    settings: IntrospectionSettings, senders: SenderChecker | None
-) -> IntrospectionAuthenticator:
-    return IntrospectionAuthenticator(
-        IntrospectionEndpoint(settings.uri, settings.client_id, settings.secret),
-        Expectations(settings.issuer, frozenset(settings.audiences)),
-        settings.place,
-        limits=IntrospectionLimits(wait_s=settings.wait_s),
-        senders=senders,
-    )

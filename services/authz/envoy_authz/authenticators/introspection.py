@@ -56,7 +56,7 @@ class IntrospectionAuthenticator:
 
     An answer without `iss` is taken to be of `expected.issuer`; audiences, times and types of claims are held as for
     a JWT. A token that is bound to its sender (`cnf`, RFC 8705 section 3.2) needs the proof that *senders* checks.
-    With `limits.wait_s` the thread that decides is held up, and with it every request of its batch.
+    *count* is told each result, `active`, `inactive` or `failed`, by the thread that asks. With `limits.wait_s` the thread that decides is held up, and with it every request of its batch.
     """
 
     def __init__(
@@ -68,8 +68,10 @@ class IntrospectionAuthenticator:
         limits: IntrospectionLimits | None = None,
         clock: Callable[[], float] = time.time,
         senders: SenderChecker | None = None,
+        count: Callable[[str], None] = lambda _result: None,
     ) -> None:
         self._ask = ask
+        self._count = count
         self._senders = SenderChecker(clock) if senders is None else senders
         self._expected = expected
         self._limits = limits or IntrospectionLimits()
@@ -181,8 +183,10 @@ class IntrospectionAuthenticator:
             async with self._slots:
                 answer = self._judge(await self._ask(token))
             self._remember(key, answer)
+            self._count("active" if answer[1].refusal is None else "inactive")
         except Exception as error:  # noqa: BLE001 - whatever the port raises, the token stays unknown
             LOG.warning("an introspection failed: %s", type(error).__name__)
+            self._count("failed")
         finally:
             with self._lock:
                 pending = self._pending.pop(key)

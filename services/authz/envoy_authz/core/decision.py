@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from envoy_authz.core.mutations import Changes
 from envoy_authz.core.policy import Action, DenyResponse, Policy
+from envoy_authz.core.reads import attributes_read
 
 
 class Reason(StrEnum):
@@ -30,7 +31,8 @@ class Decision:
     """One decision; the same object for every request that the same rule decides.
 
     `message` is one line for people and holds nothing of the request. `policy` is the deciding policy's `full_name`,
-    and `rule` the index of its rule in `spec.rules`, from 0; empty and None when no policy decided.
+    and `rule` the index of its rule in `spec.rules`, from 0; empty and None when no policy decided. `reads` names the
+    attributes that this rule compares; `trace` tells their values.
     """
 
     allowed: bool
@@ -39,6 +41,7 @@ class Decision:
     policy: str = ""
     rule: int | None = None
     response: DenyResponse | None = None
+    reads: tuple[str, ...] = ()
 
 
 class Ambiguity(NamedTuple):
@@ -85,6 +88,7 @@ def by_rule(policy: Policy, rule: int) -> Decision:
         policy=policy.full_name,
         rule=rule,
         response=policy.deny_response,
+        reads=attributes_read(policy.rules[rule]) if rule < len(policy.rules) else (),
     )
 
 
@@ -92,7 +96,9 @@ def by_ambiguity(what: str, denied: Decision) -> Decision:
     """Return the decision for a request that is allowed as read here, and *denied* as read by others."""
     by = f" by AuthorizationPolicy {denied.policy} (spec.rules[{denied.rule}])" if denied.policy else ""
     message = f"denied: this {what} can be read in two ways, one of which is denied{by}"
-    return Decision(False, Reason.AMBIGUOUS_PATH, message, denied.policy, denied.rule, denied.response)
+    return Decision(
+        False, Reason.AMBIGUOUS_PATH, message, denied.policy, denied.rule, denied.response, denied.reads
+    )
 
 
 WOULD_MATCH_NONE = Decision(

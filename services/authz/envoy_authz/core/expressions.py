@@ -117,7 +117,7 @@ def compile_expression(text: str, *, careful: bool) -> Check:
         raise ValueError(_reason(str(error))) from None
     if program.return_type() != boolean:
         raise ValueError(f"the expression gives {program.return_type().name().lower()}, not a boolean")
-    used = [(name, get) for name, (_kind, get) in _VARIABLES.items() if _mentions(text, name)]
+    used = [(name, _VARIABLES[name][1]) for name in used_variables(text)]
     evaluate = program.eval
 
     def check(facts: Facts) -> bool:
@@ -128,6 +128,11 @@ def compile_expression(text: str, *, careful: bool) -> Check:
         return value if isinstance(value, bool) else not careful
 
     return check
+
+
+def used_variables(text: str) -> tuple[str, ...]:
+    """Return the names of the variables that an expression mentions."""
+    return tuple(name for name in _VARIABLES if _mentions(text, name))
 
 
 def _mentions(text: str, name: str) -> bool:

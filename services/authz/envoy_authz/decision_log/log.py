@@ -1,15 +1,14 @@
 """Records queued by the thread that decides and written by one of its own."""
 
-import json
 import logging
 import threading
 from collections import deque
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from random import random
 
 from envoy_authz.core.record import Record
 from envoy_authz.decision_log.masks import Masks
+from envoy_authz.decision_log.shape import shown
 from envoy_authz.decision_log.sinks import Sink
 from envoy_sidecar.telemetry.tally import Tally
 
@@ -95,44 +94,12 @@ class DecisionLog:
         while self._queue:
             records = [self._queue.popleft() for _ in range(min(len(self._queue), _AT_ONCE))]
             try:
-                self._sink.write(b"".join(map(self.line, records)))
+                self._sink.write([shown(record, self._masks) for record in records])
             except Exception as error:  # noqa: BLE001 - decisions go on whatever becomes of their log
                 self._written.add(("failed",), len(records))
                 if not self._fails:
-                    LOG.error("the decision log can't be written: %s", type(error).__name__)
+                    LOG.error("the decision log can't be written: %s: %s", type(error).__name__, error)
                 self._fails = True
             else:
                 self._written.add(("written",), len(records))
                 self._fails = False
-
-    def line(self, record: Record) -> bytes:
-        """Return *record* as a line of JSON, masked."""
-        masks = self._masks
-        moment = datetime.fromtimestamp(record.time_s, UTC).isoformat(timespec="milliseconds")
-        shown: dict[str, object] = {
-            "time": moment.replace("+00:00", "Z"),
-            "id": record.id,
-            "decision": "allow" if record.allowed else "deny",
-            "policy": record.policy,
-            "rule": record.rule,
-            "reason": record.reason,
-            "request": {
-                "method": masks.text(record.method),
-                "path": masks.path(record.path),
-                "host": masks.text(record.host),
-            },
-            "source": {"principal": masks.text(record.principal), "address": masks.text(record.address)},
-        }
-        if record.namespace or record.labels is not None:
-            labels = record.labels or {}
-            shown["workload"] = {
-                "namespace": record.namespace,
-                "labels": {name: masks.text(value) for name, value in labels.items()},
-            }
-        if record.port or record.sni:
-            shown["destination"] = {"port": record.port, "sni": masks.text(record.sni)}
-        if record.tokens:
-            shown["tokens"] = [masks.text(token) for token in record.tokens]
-        if record.detail:
-            shown["detail"] = masks.path(record.detail)
-        return json.dumps(shown, separators=(",", ":")).encode("ascii") + b"\n"

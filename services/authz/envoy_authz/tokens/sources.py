@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from envoy_authz.tokens.fetch import Fetch, Fetched, HttpFetcher
 from envoy_authz.tokens.keys import KeySet
 from envoy_authz.tokens.remote import RemoteKeys, RemoteLocation
 from envoy_authz.tokens.schedule import Timing
+from envoy_sidecar.telemetry.instruments import Gauges, Instrument
 from envoy_sidecar.telemetry.tally import Tally
 
 LOG = logging.getLogger(__name__)
@@ -57,6 +58,30 @@ class KeyRing:
             with suppress(RuntimeError):  # the loop is closed: the service ends
                 self._loop.call_soon_threadsafe(self._reconcile)
         return sources
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """What tells whether each issuer's keys can be had, and how old they are."""
+
+        def state(name: str) -> Callable[[], list[tuple[tuple[str, ...], float]]]:
+            def read() -> list[tuple[tuple[str, ...], float]]:
+                states = ((one["uri"], one[name]) for one in self.describe())
+                return [
+                    ((str(uri),), float(value)) for uri, value in states if isinstance(value, int | float)
+                ]
+
+            return read
+
+        keys_of = ("keys_of",)
+        return (
+            self.fetches,
+            Gauges("authz.jwks.usable", "1 while keys may be used.", keys_of, state("usable")),
+            Gauges("authz.jwks.keys", "Keys that may be used.", keys_of, state("keys")),
+            Gauges(
+                "authz.jwks.failures", "Fetches failed since the last good one.", keys_of, state("failures")
+            ),
+            Gauges("authz.jwks.age.seconds", "Time since keys were last had.", keys_of, state("age_s")),
+        )
 
     def describe(self) -> Sequence[Mapping[str, object]]:
         """Return the state of each remote source."""

@@ -63,6 +63,16 @@ def allowed_response(authentication: Authentication | None = None, changes: Chan
     ).SerializeToString()
 
 
+def response_id(decision_id: str) -> bytes:
+    """Return what is put behind the answer that lets a request pass, so that the client's response tells the id.
+
+    A message that goes on is merged with what stands before it (https://protobuf.dev/programming-guides/encoding/).
+    """
+    return authz_pb2.CheckResponse(
+        ok_response=authz_pb2.OkHttpResponse(response_headers_to_add=_id(decision_id))
+    ).SerializeToString()
+
+
 def denied_response(
     decision: Decision, *, is_grpc: bool = False, error_id: str = "", decision_id: str = ""
 ) -> bytes:

@@ -18,7 +18,7 @@ from envoy_authz.core.decision import (
     Reason,
 )
 from envoy_authz.core.request import RequestView
-from envoy_authz.wire.answers import allowed_response, denied_response, refused_response
+from envoy_authz.wire.answers import allowed_response, denied_response, refused_response, response_id
 from envoy_authz.wire.recording import Recorder
 from envoy_authz.wire.view import View
 from envoy_sidecar.pb import authz_pb2
@@ -40,13 +40,15 @@ class Checked(NamedTuple):
     """The answer to a check: `payload` is the serialized `CheckResponse`.
 
     `labels` are (`allow` or `deny`, policy, reason), as metrics count them, and `observed` the same of what changed
-    nothing: audits, dry runs, ambiguities that are only reported. `error_id` is set when the service itself failed.
+    nothing: audits, dry runs, ambiguities that are only reported. `error_id` is set when the service itself failed,
+    and `refusal` is why the caller's proof of who it is was refused.
     """
 
     payload: bytes
     labels: Labels
     observed: tuple[Labels, ...] = ()
     error_id: str = ""
+    refusal: str = ""
 
 
 _REPORTS_A_SECOND = 20
@@ -117,8 +119,12 @@ class CheckAdapter:
             elif authentication is not ANONYMOUS:
                 checked = checked._replace(payload=self._allowed.get(authentication))
         recorder = self._recorder
-        if recorder is not None and (not decision.allowed or recorder.wants(allowed=True)):
-            checked = self._recorded(checked, recorder, outcome, view, authentication)
+        if recorder is not None and (
+            checked.observed or not decision.allowed or recorder.wants(allowed=True)
+        ):
+            detail = "" if outcome.ambiguity is None else outcome.ambiguity.other
+            found = recorder.record(outcome, view, authentication, detail=detail, observed=checked.observed)
+            checked = self._named(checked, decision, found)
         return checked
 
     def _build(self, decision: Decision, view: RequestView) -> Checked:
@@ -138,42 +144,29 @@ class CheckAdapter:
         self._answers[decision] = checked
         return checked
 
-    def _recorded(
-        self,
-        checked: Checked,
-        recorder: Recorder,
-        outcome: Outcome,
-        view: View,
-        authentication: Authentication,
-    ) -> Checked:
-        decision, ambiguity = outcome.decision, outcome.ambiguity
+    def _named(self, checked: Checked, decision: Decision, decision_id: str) -> Checked:
         if decision.allowed:
-            recorder.record("", decision, view, authentication)
-            return checked
-        detail = "" if ambiguity is None else ambiguity.other
-        return self._named(checked, recorder.record("", decision, view, authentication, detail))
-
-    def _named(self, checked: Checked, decision_id: str) -> Checked:
+            return checked._replace(payload=checked.payload + response_id(decision_id))
         payload = checked.payload.replace(self._placeholder.encode(), decision_id.encode())
         return checked._replace(payload=payload)
 
     def _unread(self, view: View | None) -> Checked:
         if self._recorder is None:
             return _MALFORMED
-        decision_id = self._recorder.record("", MALFORMED_REQUEST, view, ANONYMOUS)
+        decision_id = self._recorder.record(Outcome(MALFORMED_REQUEST), view)
         return _MALFORMED._replace(payload=denied_response(MALFORMED_REQUEST, decision_id=decision_id))
 
     def _refused(self, refusal: Refusal, view: View) -> Checked:
         decision_id = ""
         if self._recorder is not None:
-            decision_id = self._recorder.record("", _UNAUTHENTICATED, view, ANONYMOUS, refusal.reason)
+            decision_id = self._recorder.record(Outcome(_UNAUTHENTICATED), view, detail=refusal.reason)
         labels = ("deny", "", Reason.UNAUTHENTICATED.value)
-        return Checked(refused_response(refusal, decision_id), labels)
+        return Checked(refused_response(refusal, decision_id), labels, refusal=refusal.reason)
 
     def _failed(self, error_id: str, view: View | None) -> Checked:
         if self._recorder is not None:
             try:
-                self._recorder.record(error_id, INTERNAL_ERROR, view, ANONYMOUS)
+                self._recorder.record(Outcome(INTERNAL_ERROR), view, error_id=error_id)
             except Exception:
                 LOG.exception("a decision could not be recorded", extra={"error_id": error_id})
         payload = denied_response(INTERNAL_ERROR, error_id=error_id)

@@ -2,16 +2,22 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Protocol
 
 from envoy_authz.authenticators.workloads import workload_of_request
-from envoy_authz.core.authentication import Authentication
-from envoy_authz.core.decision import Decision
-from envoy_authz.core.record import Record
+from envoy_authz.core.attributes import parse_key
+from envoy_authz.core.authentication import ANONYMOUS, Authentication
+from envoy_authz.core.bodies import Unreadable
+from envoy_authz.core.decision import Outcome
+from envoy_authz.core.facts import Facts
+from envoy_authz.core.record import Record, Seen
 from envoy_authz.core.request import RequestView
 
-_MOST = 4096
+_MOST = 2048
+_SHORT = 256
+_MANY = 16
 
 
 class Log(Protocol):
@@ -25,45 +31,74 @@ class Log(Protocol):
 
 
 class Recorder:
-    """Makes records; *caller_of* names the caller as policies see it. Used by one thread."""
+    """Makes records; *facts_of* gives what policies compare. Used by one thread.
 
-    __slots__ = ("_caller_of", "_log", "wants")
+    *attributes* are the keys (as in `when`) whose values are recorded. Raises ValueError for one that is none.
+    """
 
-    def __init__(self, log: Log, caller_of: Callable[[RequestView], str]) -> None:
+    __slots__ = ("_attributes", "_facts_of", "_log", "wants")
+
+    def __init__(
+        self,
+        log: Log,
+        facts_of: Callable[[RequestView, Authentication], Facts],
+        attributes: Sequence[str] = (),
+    ) -> None:
         self._log = log
-        self._caller_of = caller_of
+        self._facts_of = facts_of
+        self._attributes = [(key, parse_key(key).values) for key in attributes]
         self.wants = log.wants
 
     def record(
         self,
-        error_id: str,
-        decision: Decision,
+        outcome: Outcome,
         view: RequestView | None,
-        authentication: Authentication,
+        authentication: Authentication = ANONYMOUS,
+        *,
+        error_id: str = "",
         detail: str = "",
+        observed: Sequence[tuple[str, str, str]] = (),
     ) -> str:
-        """Record *decision* about *view* (None if there was no request to read); return the id, *error_id* if given.
+        """Record *outcome* about *view* (None if there was no request to read); return the id, *error_id* if given.
 
-        Of an allowance the caller has asked whether it is wanted; of a denial this asks, as each has an id.
+        *observed* are (`allow` or `deny`, policy, reason). Of an allowance with which nothing was observed, the caller
+        has asked whether it is wanted; of all else this asks.
         """
+        decision = outcome.decision
         found = error_id or secrets.token_hex(8)
-        if not decision.allowed and not self.wants(allowed=False):
+        if (observed or not decision.allowed) and not self.wants(allowed=False):
             return found
-        why = decision.policy, decision.rule, decision.reason.value, detail[:_MOST]
-        if view is None:
-            self._log.put(Record(time.time(), found, decision.allowed, *why, "", "", "", "", "", ()))
-            return found
-        request = view.method[:_MOST], view.path[:_MOST], view.host[:_MOST]
-        source = self._caller_of(view), view.source_address
-        tokens = tuple(token.principal[:_MOST] for token in authentication.tokens)
-        namespace, labels = workload_of_request(view)
-        record = Record(time.time(), found, decision.allowed, *why, *request, *source, tokens)
-        self._log.put(
-            record._replace(
-                namespace=namespace,
-                labels=None if labels is None else dict(labels),
-                port=view.destination_port,
-                sni=view.sni,
-            )
+        record = Record(
+            time.time(),
+            found,
+            decision.allowed,
+            decision.policy,
+            decision.rule,
+            decision.reason.value,
+            detail[:_MOST],
+            tokens=tuple(token.principal[:_MOST] for token in islice(authentication.tokens, _MANY)),
+            reads=decision.reads,
+            observed=tuple(Seen(policy, verdict, reason) for verdict, policy, reason in observed),
         )
+        self._log.put(record if view is None else self._with_request(record, view, authentication))
         return found
+
+    def _with_request(self, record: Record, view: RequestView, authentication: Authentication) -> Record:
+        facts = self._facts_of(view, authentication)
+        namespace, labels = workload_of_request(view)
+        return record._replace(
+            method=view.method[:_SHORT],
+            path=view.path[:_MOST],
+            host=view.host[:_SHORT],
+            principal=facts.caller[:_MOST],
+            address=view.source_address[:_SHORT],
+            namespace=namespace[:_SHORT],
+            labels=None if labels is None else dict(islice(labels.items(), _MANY)),
+            port=view.destination_port,
+            sni=view.sni[:_SHORT],
+            attributes=tuple((key, _short(get(facts))) for key, get in self._attributes),
+        )
+
+
+def _short(values: list[str] | Unreadable) -> tuple[str, ...]:
+    return () if isinstance(values, Unreadable) else tuple(value[:_SHORT] for value in values[:_MANY])

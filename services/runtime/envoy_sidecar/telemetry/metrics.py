@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetr
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, OTELResourceDetector, Resource
 from prometheus_client import CollectorRegistry, generate_latest
 
+from envoy_sidecar.telemetry.instruments import Gauges, Histogram, Instrument
 from envoy_sidecar.telemetry.tally import Tally
 
 SCOPE = "envoy_sidecar"
@@ -40,9 +41,17 @@ class Metrics:
         self._provider = MeterProvider(readers, resource(service), shutdown_on_exit=False)
         self._meter = self._provider.get_meter(SCOPE)
 
-    def export(self, tallies: Iterable[Tally]) -> None:
-        """Export each tally as a counter of its name, and as `metrics.overflow` what those past their cap counted."""
-        tallies = list(tallies)
+    def export(self, instruments: Iterable[Instrument]) -> None:
+        """Export each by its name, and as `metrics.overflow` what tallies past their cap counted."""
+        instruments = list(instruments)
+        for one in instruments:
+            if isinstance(one, Histogram):
+                self._registry.register(one)
+            elif isinstance(one, Gauges):
+                self._meter.create_observable_gauge(
+                    one.name, [partial(_observe_gauges, one)], description=one.description
+                )
+        tallies = [one for one in instruments if isinstance(one, Tally)]
         self._meter.create_observable_counter(
             "metrics.overflow",
             [partial(_observe_overflow, tallies)],
@@ -100,6 +109,13 @@ def _otlp_reader() -> MetricReader:
 
 def _observe_overflow(tallies: Iterable[Tally], _options: CallbackOptions) -> Iterable[Observation]:
     return [Observation(tally.overflow, {"metric": tally.name}) for tally in tallies if tally.overflow]
+
+
+def _observe_gauges(gauges: Gauges, _options: CallbackOptions) -> Iterable[Observation]:
+    return [
+        Observation(value, dict(zip(gauges.label_names, labels, strict=True)))
+        for labels, value in gauges.read()
+    ]
 
 
 def _observe(tally: Tally, _options: CallbackOptions) -> Iterable[Observation]:

@@ -1,0 +1,73 @@
+"""A shipped dashboard and its alert rules, held against what a service says at /metrics."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from ruamel.yaml import YAML
+
+FOLDER = Path(__file__).parents[1] / "docs" / "observability"
+_METRIC = re.compile(r"([a-z_]+)\{([^}]*)\}")
+_GROUPED = re.compile(r"\bby \(([^)]*)\)")
+_OF_PROMETHEUS = {"job", "instance"}
+
+Samples = dict[str, set[tuple[str, str]]]
+"""The labels of each sample's name, with their values."""
+
+
+def dashboard_of(service: str) -> Any:
+    return json.loads((FOLDER / f"{service}-dashboard.json").read_text("utf-8"))
+
+
+def alerts_of(service: str) -> list[Any]:
+    groups: Any = YAML(typ="safe").load((FOLDER / f"{service}-alerts.yaml").read_text("utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def expressions_of(service: str) -> list[str]:
+    panels = [target["expr"] for panel in dashboard_of(service)["panels"] for target in panel["targets"]]
+    return panels + [rule["expr"] for rule in alerts_of(service)]
+
+
+def samples_of(text: str) -> Samples:
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels.items())
+    return found
+
+
+def hold(expression: str, scraped: Samples, unless: frozenset[str] = frozenset()) -> None:
+    """Assert that each metric and label in *expression* is one that was scraped, but for the metrics *unless*."""
+    used = _METRIC.findall(expression)
+    assert used
+    known = set(_OF_PROMETHEUS)
+    for name, selectors in used:
+        if name in unless:
+            continue
+        assert name in scraped
+        labels = {label for label, _ in scraped[name]}
+        known |= labels
+        for label, operator, value in re.findall(r'([a-z_]+)(=~|!=|=)"([^"]*)"', selectors):
+            assert label in labels | _OF_PROMETHEUS
+            if operator == "=":
+                assert (label, value) in scraped[name]
+    for group in _GROUPED.findall(expression):
+        assert {label.strip() for label in group.split(",")} <= known
+
+
+def bare(expression: str) -> str:
+    """Return *expression* without the metrics that `hold` sees."""
+    return _METRIC.sub("", expression)
+
+
+def hold_form(service: str) -> None:
+    """Assert that alerts say what to do, and that panels have numbers and titles of their own."""
+    for rule in alerts_of(service):
+        assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+        assert rule["annotations"]["summary"]
+        assert rule["annotations"]["description"]
+    panels = dashboard_of(service)["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels) == len({panel["title"] for panel in panels})
