@@ -211,6 +211,7 @@ async def test_exchanges_are_listed_and_shown_by_their_number(tmp_path: Path) ->
         shown = (await client.get(f"{url}/2")).json()
     assert (shown["summary"]["seq"], shown["summary"]["status"]) == (2, 503)
     assert shown["exchange"]["request"]["path"] == "/b"
+    assert shown["decoded"]["response"]["text"] == shown["exchange"]["response"]["body"]
     assert shown["exchange"]["tap_id"] == session_id
 
 

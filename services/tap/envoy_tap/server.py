@@ -18,6 +18,7 @@ from envoy_tap.access import read_tokens
 from envoy_tap.api import Access, Services, routes
 from envoy_tap.archive import Archive
 from envoy_tap.collector import Collector
+from envoy_tap.descriptors import Descriptors, DescriptorsError
 from envoy_tap.policy_file import read_policy
 from envoy_tap.registry import END_OF_SERVICE, Registry
 from envoy_tap.session_sink import SessionSink
@@ -54,6 +55,10 @@ class TapSidecar:
             self._storage = opened(settings.data, settings.key_file)
         except OSError as error:
             raise SettingsError(f"--data {settings.data}: {error.strerror or error}") from None
+        try:
+            self._schema = Descriptors(settings.descriptors)
+        except DescriptorsError as error:
+            raise SettingsError(f"--descriptors {error}") from None
         store, keys = self._storage.store, self._storage.keys
         self.registry = Registry(self._slot, store, policy, keys.derived("placeholders"))
         self._archive = Archive(store)
@@ -70,7 +75,7 @@ class TapSidecar:
 
     def routes(self) -> Sequence[BaseRoute]:
         """Return the session API, for the admin server."""
-        return routes(Services(self.registry, self._archive, self._nodes, self._access))
+        return routes(Services(self.registry, self._archive, self._nodes, self._access, self._schema))
 
     def reload(self) -> str:
         """Do nothing: policy and tokens are read once."""

@@ -47,6 +47,13 @@ class TapSettings(ServerSettings):
         Path | None,
         Parameter(help="YAML of who may use the session API; needed where --admin is not loopback."),
     ] = None
+    descriptors: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            negative=(),
+            help="Descriptor set of protoc, by which gRPC messages are shown by name; once for each.",
+        ),
+    ] = ()
     target_path: Annotated[
         str | None, Parameter(help="Capture requests whose path begins with this; the query is not compared.")
     ] = None

@@ -1,22 +1,26 @@
 """The routes about what was captured, and about predicates."""
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from envoy_tap.access import Person
 from envoy_tap.api import asked
 from envoy_tap.archive import Archive
+from envoy_tap.core.decode import Schema, as_object, decoded
 from envoy_tap.core.predicate import collector_part, printed, proxy_part
 from envoy_tap.core.record import exchange_of, summary
 from envoy_tap.registry import Registry
 
 
 class ExchangeRoutes:
-    """Answers about exchanges of the sessions of *registry*, out of *archive*."""
+    """Answers about exchanges of the sessions of *registry*, out of *archive*; *schema* knows gRPC messages."""
 
-    def __init__(self, registry: Registry, archive: Archive) -> None:
+    def __init__(self, registry: Registry, archive: Archive, schema: Schema | None = None) -> None:
         self._registry = registry
         self._archive = archive
+        self._schema = schema
 
     async def list(self, request: Request, _person: Person) -> Response:
         """GET /sessions/{id}/exchanges."""
@@ -30,12 +34,11 @@ class ExchangeRoutes:
         session_id, seq = asked.session_id(request), asked.seq(request)
         self._registry.get(session_id)
         found = await self._archive.one(session_id, seq)
+        exchange = exchange_of(found)
+        # Large and hostile bodies take their time.
+        read = await asyncio.to_thread(decoded, exchange, self._schema)
         return JSONResponse(
-            {
-                "summary": summary(exchange_of(found), seq),
-                "exchange": found,
-                "decoded": {"request": None, "response": None},
-            }
+            {"summary": summary(exchange, seq), "exchange": found, "decoded": as_object(read)}
         )
 
     async def predicate(self, request: Request, _person: Person) -> Response:

@@ -14,6 +14,7 @@ from envoy_tap.api.refusals import told
 from envoy_tap.api.sessions import Nodes, SessionRoutes
 from envoy_tap.api.watch import WatchRoute
 from envoy_tap.archive import Archive
+from envoy_tap.core.decode import Schema
 from envoy_tap.registry import Registry
 
 PREFIX = "/api/v1"
@@ -29,12 +30,13 @@ class Services:
     archive: Archive
     nodes: Nodes
     access: Access
+    schema: Schema | None = None
 
 
 def routes(services: Services) -> Sequence[BaseRoute]:
     """Return the routes of the API."""
     sessions = SessionRoutes(services.registry, services.nodes)
-    exchanges = ExchangeRoutes(services.registry, services.archive)
+    exchanges = ExchangeRoutes(services.registry, services.archive, services.schema)
     watch = WatchRoute(services.registry, services.archive)
     session = "/sessions/{id}"
     table: Sequence[tuple[str, str, Role, Answer]] = (
