@@ -14,10 +14,17 @@ from tests.bench import report, subjects
 from tests.bench.load import Concurrency, LoadError, Sample, require_h2load, run
 
 _ONE = Concurrency(connections=1, in_flight=1, calls=2_000)
-_MANY = {
-    "native": Concurrency(connections=2, in_flight=32, calls=60_000),
-    "grpcio": Concurrency(connections=2, in_flight=32, calls=12_000),
+_LOADS = {
+    "native": (
+        _ONE,
+        Concurrency(connections=2, in_flight=64, calls=2_000, per_second=1_000),
+        Concurrency(connections=2, in_flight=64, calls=60_000),
+        Concurrency(connections=2, in_flight=32, calls=60_000),
+    ),
+    "grpcio": (_ONE, Concurrency(connections=2, in_flight=32, calls=12_000)),
 }
+"""What each transport is measured at; the plot shows the last."""
+_ORDER = [str(load) for load in _LOADS["native"]]
 _WARM_UP = Concurrency(connections=2, in_flight=32, calls=2_000)
 
 app = App(name="bench", help="Measure the services and their transports with h2load, on loopback.")
@@ -59,18 +66,17 @@ def _measure(
         raise LoadError(f"no subject has {only!r} in its name")
     measured: dict[report.Key, list[Sample]] = {}
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("measuring", total=rounds * 2 * len(chosen))
+        loads = [(subject, load) for subject in chosen for load in _LOADS[subject.transport]]
+        task = progress.add_task("measuring", total=rounds * len(loads))
         for subject in chosen:
             subject.check()
             run(subject.port, subject.path, subject.body, _WARM_UP, subject.process.pid)
         # Round by round, so that a busy minute of the machine meets all subjects and the ratios stay.
         for _ in range(rounds):
-            for many in (False, True):
-                for subject in chosen:
-                    concurrency = _MANY[subject.transport] if many else _ONE
-                    sample = run(subject.port, subject.path, subject.body, concurrency, subject.process.pid)
-                    measured.setdefault(report.key(subject, concurrency), []).append(sample)
-                    progress.advance(task)
+            for subject, load in sorted(loads, key=lambda each: _ORDER.index(str(each[1]))):
+                sample = run(subject.port, subject.path, subject.body, load, subject.process.pid)
+                measured.setdefault(report.key(subject, load), []).append(sample)
+                progress.advance(task)
     return measured, {subject.name: subject.yardstick for subject in chosen if subject.yardstick}
 
 

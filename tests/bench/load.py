@@ -26,14 +26,19 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """So many connections with so many calls in flight on each, and how many calls are made in all."""
+    """So many connections with so many calls in flight on each, and how many calls are made in all.
+
+    With `per_second` calls begin at that rate, whether the ones before were answered or not (an open load), and
+    `in_flight` only bounds them.
+    """
 
     connections: int
     in_flight: int
     calls: int
+    per_second: int = 0
 
     def __str__(self) -> str:
-        return f"{self.connections} x {self.in_flight}"
+        return f"{self.per_second:,}/s" if self.per_second else f"{self.connections} x {self.in_flight}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,11 @@ def run(port: int, path: str, body: bytes, concurrency: Concurrency, server_pid:
             f"--log-file={log}",
             "--header=content-type: application/grpc",
             "--header=te: trailers",
+            *(
+                [f"--rps={concurrency.per_second / concurrency.connections:g}"]
+                if concurrency.per_second
+                else []
+            ),
             f"http://127.0.0.1:{port}{path}",
         ]
         before = _cpu_seconds(server_pid)

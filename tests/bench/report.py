@@ -23,7 +23,7 @@ class Result:
     """One subject at one concurrency: the median sample, and ratios of calls/s as medians over the rounds.
 
     `of_empty` is against the empty handler of the same transport, `of_grpcio` against the same subject on grpcio; None
-    where there is nothing to compare with.
+    where there is nothing to compare with, and in an open load, where all have the same rate.
     """
 
     name: str
@@ -49,14 +49,17 @@ def results(rounds: Rounds, yardsticks: Mapping[str, str]) -> list[Result]:
     found: list[Result] = []
     for (name, transport, concurrency), samples in rounds.items():
         yardstick = yardsticks.get(name)
+        is_open = _is_open(concurrency)
         found.append(
             Result(
                 name,
                 transport,
                 concurrency,
                 _median(samples),
-                _ratio(samples, rounds.get((yardstick or "", transport, concurrency))),
-                _ratio(samples, rounds.get((name, "grpcio", concurrency))) if transport != "grpcio" else None,
+                None if is_open else _ratio(samples, rounds.get((yardstick or "", transport, concurrency))),
+                None
+                if is_open or transport == "grpcio"
+                else _ratio(samples, rounds.get((name, "grpcio", concurrency))),
             )
         )
     return found
@@ -65,7 +68,12 @@ def results(rounds: Rounds, yardsticks: Mapping[str, str]) -> list[Result]:
 def show(console: Console, found: Sequence[Result]) -> None:
     """Print the results as one table for each concurrency."""
     for concurrency in dict.fromkeys(result.concurrency for result in found):
-        table = Table(title=f"{concurrency} in flight", title_justify="left", box=None, padding=(0, 1, 0, 0))
+        table = Table(
+            title=f"{concurrency}, open load" if _is_open(concurrency) else f"{concurrency} in flight",
+            title_justify="left",
+            box=None,
+            padding=(0, 1, 0, 0),
+        )
         for heading in ("", "on"):
             table.add_column(heading, no_wrap=True)
         for heading in ("calls/s", "p50 ms", "p99 ms", "CPU s/10k", "of empty", "x grpcio"):
@@ -122,6 +130,10 @@ def _plot(found: Sequence[Result]) -> bytes:
         chart.add(transport, [rates.get(name) for name in names])
     rendered: bytes = chart.render()
     return rendered
+
+
+def _is_open(concurrency: str) -> bool:
+    return concurrency.endswith("/s")
 
 
 def _median(samples: Sequence[Sample]) -> Sample:

@@ -75,10 +75,20 @@ def start(processes: Processes) -> Iterator[Subject]:
             yield Subject(
                 f"ratelimit {name}", transport, memory.process, memory.port, _RATELIMIT, body, EMPTY
             )
-        shared = _ready(start_ratelimit(processes, _LIMITS, valkey.url, [*options, "--store-timeout", "1"]))
+        patient = (*options, "--store-timeout", "1")
+        shared = _ready(start_ratelimit(processes, _LIMITS, valkey.url, patient))
         yield Subject(
             "ratelimit redis", transport, shared.process, shared.port, _RATELIMIT, ratelimit_body, EMPTY
         )
+        if transport == "native":
+            # What remembering refusals is worth.
+            asking = _ready(
+                start_ratelimit(processes, _LIMITS, valkey.url, (*patient, "--store-denials", "0"))
+            )
+            for name, service in (("over", shared), ("over, asked each time", asking)):
+                yield Subject(
+                    f"ratelimit redis, {name}", transport, service.process, service.port, _RATELIMIT, over_body, EMPTY
+                )  # fmt: skip
     tap = _ready(start_tap(processes, processes.folder / "tap"))
     yield Subject("tap exchange", "grpcio", tap.process, tap.port, _TAP, tap_body, EMPTY_STREAM)
 

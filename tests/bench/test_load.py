@@ -64,3 +64,13 @@ def test_ratios_are_those_of_the_same_round(tmp_path: Path) -> None:
         "empty",
     ]
     assert 'href="http' not in as_svg.read_text()  # the picture must not ask another host for anything
+
+
+def test_an_open_load_has_a_rate_of_its_own_and_so_no_ratio() -> None:
+    rate = str(Concurrency(2, 64, 3000, per_second=1000))
+    assert rate == "1,000/s"
+    samples = [Sample(1000, 1, 2, 3)]
+    found = results(
+        {("empty", "native", rate): samples, ("authz", "native", rate): samples}, {"authz": "empty"}
+    )
+    assert [result.of_empty for result in found] == [None, None]
