@@ -85,7 +85,7 @@ def start(processes: Processes) -> Iterator[Subject]:
             asking = _ready(
                 start_ratelimit(processes, _LIMITS, valkey.url, (*patient, "--store-denials", "0"))
             )
-            for name, service in (("over", shared), ("over, asked each time", asking)):
+            for name, service in (("over", shared), ("asked", asking)):
                 yield Subject(
                     f"ratelimit redis, {name}", transport, service.process, service.port, _RATELIMIT, over_body, EMPTY
                 )  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 from envoy_demo.valkey import Valkey
 from envoy_ratelimit.cli import app
 from envoy_sidecar import cli
+from tests.ratelimit.test_schema import SCHEMA
 
 LIMITS = """
 domain: edge
@@ -69,6 +70,12 @@ def test_lint_names_each_finding_of_each_file(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["lint"], ["lint", "/nowhere.yaml"], ["lint", "--nonsense"]])
 def test_lint_of_nothing_is_a_2(run: Run, arguments: list[str]) -> None:
     assert run(*arguments)[0] == 2
+
+
+def test_schema_is_that_of_the_files(run: Run) -> None:
+    code, shown, _ = run("schema")
+    assert code == 0
+    assert json.loads(shown) == SCHEMA
 
 
 def test_explain_says_which_limit_holds_and_why(run: Run, limits: Path) -> None:

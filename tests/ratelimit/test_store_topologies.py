@@ -1,9 +1,11 @@
 """Reaching the servers: logins, TLS, sockets, a cluster's slots; and that all waits of a batch share one deadline."""
 
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,25 @@ def test_buckets_of_a_domain_lie_on_one_node_or_are_spread(cluster: Cluster) -> 
     store.take([[wish(f"spread-{number}")] for number in range(60)])
     assert min(held_by(cluster)) >= 5
     store.close()
+
+
+def test_all_nodes_of_a_cluster_are_connected_before_the_first_request(cluster: Cluster) -> None:
+    store = opened(cluster.url)
+    assert isinstance(store, RedisStore)
+    before = [ready_clients(node) for node in cluster.nodes]
+    store.start()
+    for node, others in zip(cluster.nodes, before, strict=True):
+        node.until(partial(connected, node, others), f"a connection to {node.port}")
+    store.close()
+
+
+def ready_clients(node: Server) -> set[str]:
+    """Return the ids of the clients that have been through all of a new connection's steps, and wait."""
+    return set(re.findall(r"^id=(\d+) .* cmd=ping ", node.ask("CLIENT", "LIST"), re.MULTILINE))
+
+
+def connected(node: Server, others: set[str]) -> bool:
+    return bool(ready_clients(node) - others)
 
 
 def test_on_one_slot_no_request_is_ever_charged_in_part(cluster: Cluster) -> None:

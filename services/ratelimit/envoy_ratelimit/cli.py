@@ -1,8 +1,10 @@
 """The command `envoy-ratelimit`."""
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -76,6 +78,13 @@ def lint(
 
 
 @app.command
+def schema() -> int:
+    """Print the JSON Schema of limit files, by which an editor completes and checks them."""
+    sys.stdout.write(files("envoy_ratelimit.config").joinpath("limits.schema.json").read_text("utf-8"))
+    return cli.EXIT_CLEAN
+
+
+@app.command
 def explain(
     descriptor: DescriptorArguments,
     /,
@@ -96,7 +105,13 @@ def check(
     domain: DomainOption,
     listen: ListenOption = "127.0.0.1:8081",
     peek: Annotated[bool, Parameter(negative=(), help="Charge nothing.")] = False,
-    hits: Annotated[int | None, Parameter(validator=validators.Number(gte=0, lte=2**32))] = None,
+    hits: Annotated[
+        int | None,
+        Parameter(
+            validator=validators.Number(gte=0, lte=2**32),
+            help="What it costs; 1 unless given.",
+        ),
+    ] = None,
     tls_ca: Annotated[Path | None, Parameter(help="PEM CA of the service; implies TLS.")] = None,
     form: Annotated[FormatOption, Parameter(name="--format")] = "text",
 ) -> int:
@@ -149,7 +164,9 @@ def adjust(
 def top(
     *,
     admin: AdminOption = DEFAULT_ADMIN,
-    count: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=http.MAX_TOP))] = 20,
+    count: Annotated[
+        int, Parameter(validator=validators.Number(gte=1, lte=http.MAX_TOP), help="How many of each.")
+    ] = 20,
     every: Annotated[
         float,
         Parameter(

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 from envoy_ratelimit import wire, wire_json
 from envoy_ratelimit.commands.descriptors import written
 from envoy_ratelimit.commands.output import Format, console, print_json, say, table
+from envoy_ratelimit.core.limiter import UNLIMITED_REMAINING
 from envoy_ratelimit.core.rule import Entry
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
 
@@ -60,17 +62,29 @@ def _table(descriptors: Sequence[tuple[Entry, ...]], answer: dict[str, object]) 
     rows = []
     for entries, status in zip(descriptors, statuses if isinstance(statuses, list) else [], strict=False):
         limit = status.get("currentLimit", {})
-        rate = f"{limit.get('requestsPerUnit', 0)}/{limit.get('unit', '?')}" if limit else "none"
         rows.append(
             (
                 written(entries),
                 status.get("code"),
                 limit.get("name", ""),
-                rate,
+                _rate(status, limit),
                 status.get("limitRemaining", 0) if limit else "",
                 status.get("durationUntilReset", ""),
             )
         )
     return table(
         str(answer.get("overallCode")), ("descriptor", "code", "name", "limit", "left", "reset"), rows
+    )
+
+
+def _rate(status: dict[str, Any], limit: dict[str, Any]) -> str:
+    """Say which limit a status is of; without one, what the answer lets one know."""
+    if limit:
+        return f"{limit.get('requestsPerUnit', 0)}/{limit.get('unit', '?')}"
+    if status.get("limitRemaining") == UNLIMITED_REMAINING:
+        return "unlimited"
+    return (
+        "unknown: the store failed"
+        if status.get("code") == wire_json.OVER_LIMIT
+        else "none, or the store failed"
     )

@@ -55,6 +55,7 @@ class ClusterSite:
         self._reader: Thread | None = None
         self._moves: dict[int, Endpoint] = {}
         self._lock = Lock()
+        self._ended = False
 
     def place(self, key: str, deadline_s: float) -> tuple[Lane, int]:
         """See Site."""
@@ -89,6 +90,7 @@ class ClusterSite:
 
     def close(self) -> None:
         """See Site."""
+        self._ended = True
         self._map.close()
         for lane in list(self._lanes.values()):
             lane.close()
@@ -96,13 +98,15 @@ class ClusterSite:
     def _adopt(self, slots: SlotMap) -> None:
         """Let go of the lanes to nodes that are no primaries any more."""
         self._adopted = slots
-        for node in self._lanes.keys() - slots.nodes - set(self._moves.values()):
+        for node in set(self._lanes) - slots.nodes - set(self._moves.values()):
             self._lanes.pop(node).close()
 
     def _lane(self, node: Endpoint) -> Lane:
         lane = self._lanes.get(node)
         if lane is None:
-            lane = self._lanes[node] = Lane(str(node), lambda: self._open(node), timeout_s=self._timeout_s)
+            # Two threads may come here at once: one of their lanes is used, and the other never connects.
+            new = Lane(str(node), lambda: self._open(node), timeout_s=self._timeout_s)
+            lane = self._lanes.setdefault(node, new)
         return lane
 
     def _open(self, node: Endpoint) -> Connection:
@@ -139,7 +143,11 @@ class ClusterSite:
             slots = self._ask_in_turn(dict.fromkeys([*known, *self._address.servers]))
             self._newest = slots
             self._moves = {}
-            return slots
+        # No request is to wait for the first connection to a node.
+        for node in slots.nodes:
+            if not self._ended:
+                self._lane(node).start()
+        return slots
 
     def _ask_in_turn(self, nodes: Iterable[Endpoint]) -> SlotMap:
         last = StoreError("connection", "no node of the cluster is configured")
