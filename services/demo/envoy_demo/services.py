@@ -41,8 +41,12 @@ def start_tap(processes: Processes, data: Path, options: Sequence[str] = (), por
 
 
 def _start(processes: Processes, name: str, options: Sequence[str], port: int) -> Service:
-    """Start a service, not ready yet; *port* is given to one that takes the place of another, 0 is a free one."""
+    """Start a service, not ready yet; *port* is given to one that takes the place of another, 0 is a free one.
+
+    Where *options* say `--listen` themselves, for a Unix socket, the port is one that nobody listens on.
+    """
     port, admin_port = port or free_port(), free_port()
-    listen = ["--listen", f"{LOOPBACK}:{port}", "--admin", f"{LOOPBACK}:{admin_port}"]
-    argv = [sys.executable, "-m", f"envoy_{name}", "serve", *options, *listen]
+    listen = () if "--listen" in options else ("--listen", f"{LOOPBACK}:{port}")
+    admin = ("--admin", f"{LOOPBACK}:{admin_port}")
+    argv = [sys.executable, "-m", f"envoy_{name}", "serve", *options, *listen, *admin]
     return Service(processes.start(name, argv), port, admin_port)

@@ -18,10 +18,11 @@ def certificate(
     key_usage: x509.KeyUsage | None = None,
     valid: tuple[datetime, datetime] | None = None,
     issuer: tuple[x509.Certificate, Any] | None = None,
+    common_name: str = "test",
 ) -> tuple[x509.Certificate, Any]:
     """Return a certificate for *names*, and its key; signed by itself unless by *issuer*."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     first, last = valid or (datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1))
     builder = (
         x509.CertificateBuilder()
