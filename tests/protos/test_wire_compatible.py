@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envoy_sidecar.pb import authz_pb2, common_pb2, ratelimit_pb2, tap_pb2
+from envoy_sidecar.pb import authz_pb2, common_pb2, ext_proc_pb2, ratelimit_pb2, tap_pb2
 
 CORE = "envoy.config.core.v3"
 AUTH = "envoy.service.auth.v3"
@@ -21,6 +21,7 @@ LIMIT = "envoy.service.ratelimit.v3"
 COMMON_LIMIT = "envoy.extensions.common.ratelimit.v3"
 TAP = "envoy.service.tap.v3"
 TRACE = "envoy.data.tap.v3"
+PROC = "envoy.service.ext_proc.v3"
 
 # Our message (without package) -> where Envoy defines it, and its name there.
 NAMESAKES = {
@@ -68,6 +69,10 @@ NAMESAKES = {
     "SocketEvents": (TRACE, "SocketEvents"),
     "SocketBufferedTrace": (TRACE, "SocketBufferedTrace"),
     "SocketStreamedTraceSegment": (TRACE, "SocketStreamedTraceSegment"),
+    "HttpHeaders": (PROC, "HttpHeaders"),
+    "HttpBody": (PROC, "HttpBody"),
+    "HttpTrailers": (PROC, "HttpTrailers"),
+    "ProcessingRequest": (PROC, "ProcessingRequest"),
 }
 ENUM_NAMESAKES = {
     "HeaderValueOption.HeaderAppendAction": (CORE, "HeaderValueOptionHeaderAppendAction"),
@@ -97,7 +102,7 @@ def every_message() -> Iterator[Descriptor]:
             for nested in message.nested_types:
                 yield from walk(nested)
 
-    for module in (common_pb2, authz_pb2, ratelimit_pb2, tap_pb2):
+    for module in (common_pb2, authz_pb2, ext_proc_pb2, ratelimit_pb2, tap_pb2):
         for message in module.DESCRIPTOR.message_types_by_name.values():
             yield from walk(message)
 

@@ -3,25 +3,33 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import grpc
 
 from envoy_demo import configs
 from envoy_demo.envoy import Envoy, start_envoy
 from envoy_demo.processes import Processes
 from envoy_sidecar.transport.port import Peer, Service
-from envoy_tap.collector import SERVICE_NAME, Collector
+from envoy_tap.collector import Collector
 from envoy_tap.core.events import Loss
 from envoy_tap.core.exchange import Exchange
+from envoy_tap.core.policy import Policy
+from envoy_tap.drivers.choice import builder
+from envoy_tap.drivers.processor import Processor
 from envoy_tap.slot.ecds import EcdsServer
-from envoy_tap.slot.resources import slot_resource
+from envoy_tap.slot.script import Setup
 from envoy_tap.slot.slot import Slot
 from envoy_tap.slot.subscription import ResourceBuilder
 from tests.tap.serving import served
 
 _PATIENCE_S = 30
+_NO_METADATA: Mapping[str, object] = MappingProxyType({})
+_BUILD = builder(Setup())
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 RELOADS = "extension_config_discovery.http_filter.envoy_tap_slot.config_reload"
 
@@ -32,6 +40,7 @@ class Upstream:
 
     answer: bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npong"
     awaits_body: bool = True
+    delay_s: float = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -40,6 +49,7 @@ class Upstream:
             await reader.readexactly(int(length[1]))
         elif b"chunked" in head:
             await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(self.delay_s)
         writer.write(self.answer)
         writer.close()
 
@@ -78,6 +88,8 @@ class Tapped:
     ecds: EcdsServer
     sink: LoopSink
     kill_service: Callable[[], Any]
+    give_up: Callable[[], Any]
+    channel: Callable[[], grpc.aio.Channel]
     payloads: list[bytes] = field(default_factory=list)
 
     async def settled(self) -> str:
@@ -114,9 +126,10 @@ class Tapped:
 async def tapped(
     folder: Path,
     *,
-    build: ResourceBuilder = slot_resource,
+    build: ResourceBuilder = _BUILD,
     ttl_s: int = 30,
     node_id: str = "edge-1",
+    metadata: Mapping[str, object] = _NO_METADATA,
     change: Callable[[configs.Config], object] = id,
 ) -> AsyncIterator[Tapped]:
     payloads: list[bytes] = []
@@ -126,19 +139,22 @@ async def tapped(
         ecds = EcdsServer(slot, ttl_s=ttl_s, build=build)
         collector = await stack.enter_async_context(Collector(sink))
         service = AsyncExitStack()
-        at = await service.enter_async_context(served(_recorded(collector, payloads), ecds.service()))
+        processor = _recorded(Processor(collector, lambda: slot.sessions, Policy()).service(), payloads)
+        at = await service.enter_async_context(
+            served(_recorded(collector.service(), payloads), processor, ecds.service())
+        )
         stack.push_async_callback(service.aclose)
         upstream = Upstream()
         server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
         stack.callback(server.close)
         ports = {"upstream": [server.sockets[0].getsockname()[1]], "envoy_tap": [at.address.port]}
         config = configs.on_ports(configs.load("tap.yaml"), ports)
-        config["node"]["id"] = node_id
+        config["node"] |= {"id": node_id, "metadata": {"envoy_tap": dict(metadata)}}
         _allow_trailers_and_tunnels(config)
         change(config)
         processes = stack.enter_context(Processes(folder))
         envoy = start_envoy(processes, config)
-        yield Tapped(envoy, upstream, slot, ecds, sink, service.aclose, payloads)
+        yield Tapped(envoy, upstream, slot, ecds, sink, service.aclose, collector.flush, at.channel, payloads)
 
 
 def _allow_trailers_and_tunnels(config: configs.Config) -> None:
@@ -155,14 +171,18 @@ def _allow_trailers_and_tunnels(config: configs.Config) -> None:
     }
 
 
-def _recorded(collector: Collector, payloads: list[bytes]) -> Service:
-    async def stream_taps(requests: AsyncIterator[bytes], peer: Peer) -> AsyncGenerator[bytes, None]:
+def _recorded(service: Service, payloads: list[bytes]) -> Service:
+    """Return *service* with all that it is sent kept in *payloads*."""
+    ((name, handler),) = service.streams.items()
+
+    async def recording(requests: AsyncIterator[bytes], peer: Peer) -> AsyncGenerator[bytes, None]:
         async def copied() -> AsyncGenerator[bytes, None]:
             async for payload in requests:
                 payloads.append(payload)
                 yield payload
 
-        async for answer in collector.stream_taps(copied(), peer):
-            yield answer
+        async with aclosing(handler(copied(), peer)) as answers:
+            async for answer in answers:
+                yield answer
 
-    return Service(SERVICE_NAME, streams={"StreamTaps": stream_taps})
+    return Service(service.name, streams={name: recording})

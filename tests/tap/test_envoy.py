@@ -16,6 +16,7 @@ from envoy_data_plane.google.protobuf import Any as Packed
 
 from envoy_tap.core.annotations import taken_off
 from envoy_tap.core.exchange import Exchange, Message, Node
+from envoy_tap.core.node import Proxy
 from envoy_tap.core.policy import Policy
 from envoy_tap.core.predicate import Condition, Field, Op, all_of, matches
 from envoy_tap.core.redaction.rules import Redaction, Style
@@ -118,9 +119,11 @@ async def test_a_target_that_expires_stops_capturing_and_the_next_one_starts(at:
 
 
 async def test_a_script_past_its_end_captures_nothing_whoever_is_there_to_tell_it(tmp_path: Path) -> None:
-    def late(name: str, sessions: Sequence[Session], node: Node) -> TypedExtensionConfig:
+    def late(name: str, sessions: Sequence[Session], proxy: Proxy) -> TypedExtensionConfig:
         return slot_resource(
-            name, [replace(each, expires_at_s=1) if each.id == "expired" else each for each in sessions], node
+            name,
+            [replace(each, expires_at_s=1) if each.id == "expired" else each for each in sessions],
+            proxy,
         )
 
     async with tapped(tmp_path, build=late) as at:
@@ -159,14 +162,14 @@ async def test_heartbeats_change_nothing_in_the_proxy(tmp_path: Path) -> None:
 
 
 async def test_a_wrong_resource_is_refused_with_envoys_words_and_traffic_passes(tmp_path: Path) -> None:
-    def wrong(name: str, sessions: Sequence[Session], node: Node) -> TypedExtensionConfig:
+    def wrong(name: str, sessions: Sequence[Session], proxy: Proxy) -> TypedExtensionConfig:
         wanted = [each.id for each in sessions]
         if wanted == ["syntax"]:
             script = Lua(default_source_code=DataSource(inline_string="local x =\nreturn return"))
             return TypedExtensionConfig(name=name, typed_config=Packed.pack(script))
         if wanted == ["type"]:
             return TypedExtensionConfig(name=name, typed_config=Packed.pack(Buffer()))
-        return slot_resource(name, sessions, node)
+        return slot_resource(name, sessions, proxy)
 
     async with tapped(tmp_path, build=wrong) as at:
         at.slot.set(target("syntax"))

@@ -15,7 +15,8 @@ from envoy_data_plane.google.protobuf import Any as Packed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envoy_tap.core.exchange import Exchange, Message, Node
+from envoy_tap.core.exchange import Exchange, Message
+from envoy_tap.core.node import Proxy
 from envoy_tap.core.predicate import Expr, early, matches, parse
 from envoy_tap.core.predicate.evaluator import joined
 from envoy_tap.core.predicate.headers import (
@@ -152,9 +153,9 @@ REQUESTS = [
 async def test_envoy_decides_as_these_tests_do(tmp_path: Path) -> None:
     """Each predicate over a sample of requests; a filter that marks the answer shows whether Envoy ran it."""
 
-    def marking(name: str, sessions: Sequence[Session], node: Node) -> TypedExtensionConfig:
+    def marking(name: str, sessions: Sequence[Session], proxy: Proxy) -> TypedExtensionConfig:
         if not sessions:
-            return slot_resource(name, sessions, node)
+            return slot_resource(name, sessions, proxy)
         marks = LuaFilter(default_source_code=DataSource(inline_string=MARK))
         filter_: betterproto2.Message = guarded(superset(sessions[0].predicate), name, marks)
         return TypedExtensionConfig(name=name, typed_config=Packed.pack(filter_))
@@ -186,7 +187,8 @@ def test_a_session_on_headers_puts_a_matcher_into_the_slot_and_one_on_answers_do
     types = [
         (resource.typed_config.type_url if resource.typed_config else "").rpartition(".")[2]
         for resource in (
-            slot_resource("slot", [session(predicate=text)], NODE) for text in ("path^=/orders", "status=5xx")
+            slot_resource("slot", [session(predicate=text)], Proxy(NODE))
+            for text in ("path^=/orders", "status=5xx")
         )
     ]
     assert types == ["ExtensionWithMatcher", "Lua"]

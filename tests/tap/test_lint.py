@@ -14,6 +14,7 @@ import pytest
 from envoy_demo.envoy import Envoy, start_envoy, validate
 from envoy_demo.processes import Processes
 from envoy_sidecar.config.documents import read_documents
+from envoy_tap.core.node import Proxy
 from envoy_tap.lint.command import lint
 from envoy_tap.lint.preflight import PreflightError, checked
 from envoy_tap.lint.rules import check
@@ -251,8 +252,8 @@ def test_the_shipped_configurations_are_clean() -> None:
 
 
 def test_what_would_abort_is_not_sent() -> None:
-    checked(slot_resource("slot", [session(predicate="path^=/a")], NODE))
-    checked(slot_resource("slot", [], NODE))
+    checked(slot_resource("slot", [session(predicate="path^=/a")], Proxy(NODE)))
+    checked(slot_resource("slot", [], Proxy(NODE)))
     bad = noop_filter()
     assert bad.common_config is not None
     assert bad.common_config.static_config is not None

@@ -7,6 +7,7 @@ from envoy_sidecar.doctor import command as doctor_command
 from envoy_sidecar.doctor.options import BootstrapOption, EnvoyOption, FormatOption, IgnoreOption, LeastOption
 from envoy_sidecar.settings import AdminOption, SettingsError
 from envoy_tap import commands
+from envoy_tap.agent.command import agent
 from envoy_tap.lint.command import lint
 from envoy_tap.settings import DEFAULT_ADMIN, TapSettings
 
@@ -14,6 +15,7 @@ app = cli.make_app("tap", "Tap for Envoy: capture one targeted exchange in clear
 app.command(commands.sessions)
 app.command(commands.watch)
 app.command(lint)
+app.command(agent)
 
 
 @app.command

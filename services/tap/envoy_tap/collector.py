@@ -101,22 +101,34 @@ class Collector:
 
     async def stream_taps(self, requests: AsyncIterator[bytes], _peer: Peer) -> AsyncGenerator[bytes, None]:
         """Serve one StreamTaps stream: StreamTapsRequests in, one empty StreamTapsResponse at the end."""
-        decoder = StreamDecoder(next(self._streams), self._lose)
+        decoder = StreamDecoder(self.next_stream(), self._lose)
         clean = False
         try:
             async for payload in requests:
                 event = decoder.decode(payload)
                 if event is not None:
-                    self._feed(event)
+                    self.feed(event)
             # grpcio ends the requests of a reset stream like any other's, but only a whole stream takes the answer.
             yield EMPTY_RESPONSE
             clean = True
         finally:
-            self._feed(decoder.end(clean=clean))
+            self.feed(decoder.end(clean=clean))
+
+    def next_stream(self) -> int:
+        """Return a number for a stream of pieces, never given before."""
+        return next(self._streams)
+
+    def feed(self, event: Event) -> None:
+        """Take in an *event* that a driver of its own protocol decoded."""
+        self._enqueue(self._assembler.feed(event, self._clock()))
 
     def expire(self) -> None:
         """Give out as incomplete what has waited too long; called every second while the collector runs."""
         self._enqueue(self._assembler.expire(self._clock()))
+
+    def flush(self) -> None:
+        """Give out as incomplete all that is still open."""
+        self._enqueue(self._assembler.flush())
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -126,7 +138,7 @@ class Collector:
     async def __aexit__(self, *_: object) -> None:
         writer, expirer = self._tasks
         expirer.cancel()
-        self._enqueue(self._assembler.flush())
+        self.flush()
         self._stopping = True
         self._arrived.set()
         await asyncio.gather(writer, expirer, return_exceptions=True)
@@ -134,9 +146,6 @@ class Collector:
 
     def _lose(self, loss: Loss, amount: int = 1) -> None:
         self.dropped.add((loss.value,), amount)
-
-    def _feed(self, event: Event) -> None:
-        self._enqueue(self._assembler.feed(event, self._clock()))
 
     def _enqueue(self, done: Iterable[Exchange]) -> None:
         for exchange in done:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,13 @@ from envoy_tap.api import Access, Services, routes
 from envoy_tap.archive import Archive
 from envoy_tap.collector import Collector
 from envoy_tap.descriptors import Descriptors, DescriptorsError
+from envoy_tap.drivers.choice import builder
+from envoy_tap.drivers.processor import Processor
 from envoy_tap.policy_file import read_policy
 from envoy_tap.registry import END_OF_SERVICE, Registry
 from envoy_tap.session_sink import SessionSink
 from envoy_tap.settings import TapSettings
 from envoy_tap.slot.ecds import EcdsServer
-from envoy_tap.slot.resources import slot_resource
 from envoy_tap.slot.script import Setup
 from envoy_tap.slot.slot import Slot
 from envoy_tap.storage.open import opened
@@ -48,9 +48,7 @@ class TapSidecar:
         policy = read_policy(settings.policy)
         self._access = Access(read_tokens(settings.tokens), Address.parse(settings.admin))
         self._slot = Slot(policy=policy)
-        self.ecds = EcdsServer(
-            self._slot, build=partial(slot_resource, setup=Setup(settings.cluster, policy))
-        )
+        self.ecds = EcdsServer(self._slot, build=builder(Setup(settings.cluster, policy)))
         try:
             self._storage = opened(settings.data, settings.key_file)
         except OSError as error:
@@ -64,7 +62,12 @@ class TapSidecar:
         self._archive = Archive(store)
         self._collector = Collector(SessionSink(store), intake=self.registry)
         self._running = AsyncExitStack()
-        self.services: Sequence[Service] = (self._collector.service(), self.ecds.service())
+        processor = Processor(self._collector, lambda: self._slot.sessions, policy)
+        self.services: Sequence[Service] = (
+            self._collector.service(),
+            processor.service(),
+            self.ecds.service(),
+        )
         self.watched: Sequence[Path] = ()
         self.tallies = (
             self._collector.exchanges,
@@ -111,6 +114,8 @@ class TapSidecar:
                 "sent_version": node.sent_version,
                 "acked_version": node.acked_version,
                 "nack": node.nack,
+                "driver": node.driver,
+                "problem": node.problem,
             }
             for node in self.ecds.nodes()
         ]

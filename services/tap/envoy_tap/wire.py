@@ -1,12 +1,14 @@
 """The wire adapter: StreamTapsRequest bytes (envoy.service.tap.v3) to the core's events."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from envoy_sidecar.pb import common_pb2, tap_pb2
 from envoy_tap.core.events import Event, Key, Kind, Loss, Piece, Side, StreamEnd, WholeTrace
-from envoy_tap.core.exchange import Message, Node, Pairs
+from envoy_tap.core.exchange import Exchange, Message, Node, Pairs
 
 # StreamTapsResponse has no fields.
 EMPTY_RESPONSE = b""
@@ -129,3 +131,44 @@ def _whole(key: Key, trace: tap_pb2.HttpBufferedTrace) -> WholeTrace:
         ),
         started_s=started_s,
     )
+
+
+def read_trace(data: Any, node: Node) -> tuple[WholeTrace, str] | None:
+    """Return the HttpBufferedTrace in *data* (a TraceWrapper as JSON) and the peer's address; None for anything else.
+
+    Fields that are not known are passed over: a newer Envoy has more. The key's trace id is left 0.
+    """
+    try:
+        wrapper = json_format.ParseDict(data, tap_pb2.TraceWrapper(), ignore_unknown_fields=True)
+    except json_format.ParseError:
+        return None
+    if wrapper.WhichOneof("trace") != "http_buffered_trace":
+        return None
+    trace = wrapper.http_buffered_trace
+    peer = trace.downstream_connection.remote_address.socket_address
+    address = f"[{peer.address}]" if ":" in peer.address else peer.address
+    source = f"{address}:{peer.port_value}" if peer.address else ""
+    return _whole(Key(node, "", 0), trace), source
+
+
+def written(exchange: Exchange) -> bytes:
+    """Return *exchange* as one StreamTapsRequest, with its identifier; the inverse of `StreamDecoder` for whole traces."""
+    request = tap_pb2.StreamTapsRequest(trace_id=exchange.trace_id)
+    request.identifier.tap_id = exchange.tap_id
+    request.identifier.node.id = exchange.node.id
+    request.identifier.node.cluster = exchange.node.cluster
+    trace = request.trace.http_buffered_trace
+    for message, target in ((exchange.request, trace.request), (exchange.response, trace.response)):
+        if message is not None:
+            _write(message, target)
+    trace.request.body.truncated = exchange.truncated
+    return request.SerializeToString()
+
+
+def _write(message: Message, target: tap_pb2.HttpBufferedTrace.Message) -> None:
+    # Being there is what counts, should all of it be empty.
+    target.SetInParent()
+    target.body.as_bytes = message.body
+    for pairs, headers in ((message.headers, target.headers), (message.trailers, target.trailers)):
+        for name, value in pairs:
+            headers.add(key=name, raw_value=value)

@@ -80,8 +80,8 @@ class Assembler:
             case Piece():
                 self._take(event, now_s)
                 return []
-            case StreamEnd(stream, clean):
-                return self._end(stream, now_s, clean=clean)
+            case StreamEnd():
+                return self._end(event, now_s)
             case WholeTrace():
                 return [self._whole(event, now_s)]
 
@@ -159,13 +159,17 @@ class Assembler:
         half.cost_bytes += cost_bytes
         self._held_bytes += cost_bytes
 
-    def _end(self, stream: int, now_s: float, *, clean: bool) -> list[Exchange]:
-        self._refused.discard(stream)
+    def _end(self, end: StreamEnd, now_s: float) -> list[Exchange]:
+        self._refused.discard(end.stream)
         done: list[Exchange] = []
-        for (key, _), half in self._receiving.pop(stream, {}).items():
-            half.broken = half.broken or not clean
+        halves = self._receiving.pop(end.stream, {})
+        for (key, _), half in halves.items():
+            half.broken = half.broken or not end.clean
             half.touched_s = now_s
             done += self._pair(key, half)
+        if end.carries_both:
+            for key in {key for key, _ in halves}:
+                done += [self._join(key, [half]) for half in self._waiting.pop(key, ())]
         return done
 
     def _pair(self, key: Key, half: _Half) -> list[Exchange]:

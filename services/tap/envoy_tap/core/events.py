@@ -54,10 +54,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnd:
-    """An RPC stream ended, and with it every half that it carried; not `clean` if it was reset."""
+    """An RPC stream ended, and with it every half that it carried; not `clean` if it was reset.
+
+    `carries_both`: both halves came on it, so that a half which is missing now will never come.
+    """
 
     stream: int
     clean: bool = True
+    carries_both: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from fnmatch import fnmatchcase
 
 from envoy_tap.core.exchange import Node
 
+NAMESPACE = "envoy_tap"
+DEFAULT_DRIVER = "lua"
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -24,6 +26,15 @@ class Proxy:
     node: Node
     metadata: Labels = ()
     locality: Locality = field(default_factory=Locality)
+
+    def label(self, name: str) -> str:
+        """Return what the metadata says at `envoy_tap.<name>`; "" if it says nothing."""
+        return dict(self.metadata).get(f"{NAMESPACE}.{name}", "")
+
+    @property
+    def driver(self) -> str:
+        """The driver by which this proxy is tapped."""
+        return self.label("driver") or DEFAULT_DRIVER
 
 
 @dataclass(frozen=True, slots=True)

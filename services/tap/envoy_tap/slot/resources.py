@@ -14,6 +14,7 @@ from envoy_data_plane.envoy.extensions.filters.http.tap.v3 import Tap
 from envoy_data_plane.google.protobuf import Any
 
 from envoy_tap.core.exchange import Node
+from envoy_tap.core.node import Proxy
 from envoy_tap.core.predicate.headers import superset
 from envoy_tap.core.session import Session
 from envoy_tap.slot.matcher import guarded
@@ -24,6 +25,7 @@ TYPE_URLS = (
     "type.googleapis.com/envoy.extensions.filters.http.tap.v3.Tap",
     "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
     "type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher",
+    "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
 )
 
 
@@ -48,9 +50,9 @@ def lua_filter(sessions: Sequence[Session], node: Node, setup: Setup) -> Lua:
 
 
 def slot_resource(
-    name: str, sessions: Sequence[Session], node: Node, setup: Setup = _DEFAULT
+    name: str, sessions: Sequence[Session], proxy: Proxy, setup: Setup = _DEFAULT
 ) -> TypedExtensionConfig:
-    """Return what the slot *name* holds on *node*: the filter for *sessions*, or the no-op if there are none.
+    """Return what the slot *name* holds on *proxy*: the script for *sessions*, or the no-op if there are none.
 
     In front of the filter stands what the predicates say about request headers, so that Envoy itself skips it for all
     that no session can want.
@@ -59,5 +61,5 @@ def slot_resource(
         return TypedExtensionConfig(name=name, typed_config=Any.pack(noop_filter()))
     tests = superset(*(session.predicate for session in sessions))
     return TypedExtensionConfig(
-        name=name, typed_config=Any.pack(guarded(tests, name, lua_filter(sessions, node, setup)))
+        name=name, typed_config=Any.pack(guarded(tests, name, lua_filter(sessions, proxy.node, setup)))
     )

@@ -9,11 +9,10 @@ from envoy_tap.core.exchange import Node
 from envoy_tap.core.policy import Policy, forbidding_parts
 from envoy_tap.core.predicate.jsonpath import steps
 from envoy_tap.core.predicate.lua import compiled, decisions, escaped, quoted
-from envoy_tap.core.redaction.rules import Redaction, Style
+from envoy_tap.core.redaction.rules import NOTHING, Style
 from envoy_tap.core.session import Session
 
 DEFAULT_CLUSTER = "envoy_tap"
-_NOTHING = Redaction(frozenset(), frozenset(), frozenset(), frozenset(), frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def library(name: str) -> str:
 def _session(session: Session, policy: Policy) -> str:
     limits = session.limits
     # With placeholders, redaction is the collector's; what is never to be captured does not leave the proxy even so.
-    rules = session.redaction if session.redaction.style is Style.MASK else _NOTHING
+    rules = session.redaction if session.redaction.style is Style.MASK else NOTHING
     values = {
         "tap_id": quoted(session.id),
         "expires_at": str(int(session.expires_at_s)),

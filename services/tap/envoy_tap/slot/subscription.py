@@ -16,18 +16,25 @@ from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryRequest, Discov
 from envoy_data_plane.google.protobuf import Any
 
 from envoy_tap.core.exchange import Node
-from envoy_tap.core.node import Proxy
+from envoy_tap.core.node import DEFAULT_DRIVER, Proxy
 from envoy_tap.core.session import Session
 from envoy_tap.slot.introduction import introduced
 
 TYPE_URL = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
-ResourceBuilder = Callable[[str, Sequence[Session], Node], TypedExtensionConfig]
-"""Builds what the slot of the given name holds, for sessions (none: nothing is tapped) on a node."""
+ResourceBuilder = Callable[[str, Sequence[Session], Proxy], TypedExtensionConfig]
+"""Builds what the slot of the given name holds, for sessions (none: nothing is tapped) on a proxy.
+
+Raises SlotError where it can't; with no sessions it always can.
+"""
 
 _MAX_NACK_CHARS = 2000
 
 # A proxy asks for one name a slot; each is a script to be rendered.
 _MAX_NAMES = 64
+
+
+class SlotError(Exception):
+    """Why a proxy's slot cannot hold what was asked for; the message is for the operator."""
 
 
 class Reply(Enum):
@@ -44,15 +51,18 @@ class NodeSlot:
 
     `tap_ids` are of the sessions that were sent last, none for the no-op. `nack` is Envoy's own text on why it refused
     `sent_version`, "" if it did not; it then keeps `acked_version` until that one's time to live is over. `settled`:
-    the proxy has answered, one way or the other, what was sent last.
+    the proxy has answered, one way or the other, what was sent last. `problem`: why it was not sent what sessions want,
+    "" if it was.
     """
 
     node: Node
+    driver: str = DEFAULT_DRIVER
     tap_ids: tuple[str, ...] = ()
     sent_version: str = ""
     acked_version: str = ""
     nack: str = ""
     settled: bool = False
+    problem: str = ""
 
 
 class Subscription:
@@ -80,7 +90,7 @@ class Subscription:
         if request.node is not None and request.node.id:
             # Envoy names itself in the first request of a stream only.
             self.proxy = introduced(request.node)
-            self.slot = replace(self.slot, node=self.proxy.node)
+            self.slot = replace(self.slot, node=self.proxy.node, driver=self.proxy.driver)
         if request.response_nonce and request.response_nonce != str(self._nonce):
             return Reply.NONE
         self._names = tuple(dict.fromkeys(request.resource_names))[:_MAX_NAMES]
@@ -134,13 +144,17 @@ class Subscription:
         return not 0 <= now_s - self._sent_at_s < self._ttl_s / 3
 
     def _response(self, sessions: tuple[Session, ...], now_s: float) -> DiscoveryResponse:
-        extensions = [self._build(name, sessions, self.proxy.node) for name in self._names]
+        try:
+            extensions, problem = self._built(sessions), ""
+        except SlotError as error:
+            # It gets what it would get without sessions; `nodes` and the session's page say why.
+            extensions, problem = self._built(()), str(error)
         version = _version(extensions)
         ttl = None
         if sessions:
             last_s = max(session.expires_at_s for session in sessions)
             ttl = timedelta(seconds=max(1, min(self._ttl_s, ceil(last_s - now_s))))
-        self.slot = replace(self.slot, sent_version=version)
+        self.slot = replace(self.slot, sent_version=version, problem=problem)
         return DiscoveryResponse(
             version_info=version,
             resources=[
@@ -152,6 +166,9 @@ class Subscription:
             type_url=TYPE_URL,
             nonce=str(self._nonce),
         )
+
+    def _built(self, sessions: tuple[Session, ...]) -> list[TypedExtensionConfig]:
+        return [self._build(name, sessions, self.proxy) for name in self._names]
 
 
 def _version(extensions: list[TypedExtensionConfig]) -> str:

@@ -60,6 +60,12 @@ def early(expr: Expr, exchange: Exchange) -> bool | None:
     return _combined(expr, iter(answers))
 
 
+def decided(expr: Expr, exchange: Exchange) -> str:
+    """Return what `matches` takes as *decided*, of an *exchange* that nobody has redacted."""
+    view = _View(exchange)
+    return "".join("01"[view.holds(each)] for each in conditions(expr) if is_early(each))
+
+
 def _combined(expr: Expr, answers: Iterator[bool | None]) -> bool | None:
     """Combine by Kleene's three-valued logic."""
     match expr:

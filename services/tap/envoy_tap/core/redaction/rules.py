@@ -82,3 +82,7 @@ class Redaction:
     paths: frozenset[str] = frozenset()
     patterns: frozenset[Pattern] = frozenset(Pattern)
     style: Style = Style.MASK
+
+
+NOTHING = Redaction(frozenset(), frozenset(), frozenset(), frozenset(), frozenset())
+"""Rules that hide nothing."""
