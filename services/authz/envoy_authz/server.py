@@ -20,6 +20,7 @@ from envoy_authz.decision_log import DecisionLog
 from envoy_authz.handler import Authorizer, OnError
 from envoy_authz.identity.callers import Callers
 from envoy_authz.settings import AuthzSettings
+from envoy_authz.tokens.schedule import Timing
 from envoy_authz.tokens.sources import KeyRing
 from envoy_authz.wire import Decider, Recorder
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position
@@ -60,6 +61,7 @@ class AuthzSidecar:
         deciders: Sequence[str] = (),
         log: DecisionLog | None = None,
         log_attributes: Sequence[str] = (),
+        timing: Timing | None = None,
     ) -> None:
         self._paths = paths
         self._options = options
@@ -67,7 +69,7 @@ class AuthzSidecar:
         self._plugins = (tuple(authenticators), tuple(deciders))
         self._log = log
         self._attributes = tuple(log_attributes)
-        self._ring = KeyRing()
+        self._ring = KeyRing(timing)
         # Kept by reloads: a proof of possession that was used stays used.
         self._senders = SenderChecker(time.time)
         self._introspection = IntrospectionKeeper(self._senders)
@@ -99,6 +101,7 @@ class AuthzSidecar:
             deciders=settings.decider,
             log=settings.make_log(),
             log_attributes=settings.log_attribute,
+            timing=settings.key_timing,
         )
 
     @property
@@ -158,6 +161,7 @@ class AuthzSidecar:
             others.insert(0, by_rules)
         else:
             self._ring.use(())
+        self._senders.origin = loaded.identity.origin
         asked = self._introspection.use(loaded.identity.introspection)
         return make_authenticator(loaded.identity, loaded.callers, asked, others, self._senders)
 

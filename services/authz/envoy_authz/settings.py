@@ -9,6 +9,7 @@ from cyclopts import Parameter, validators
 from envoy_authz.core import Action, Normalization, Options, PathAmbiguity
 from envoy_authz.core.attributes import KEYS, parse_key
 from envoy_authz.decision_log import DecisionLog, FileSink, Masks, OtlpSink, Sink, StdoutSink
+from envoy_authz.tokens.schedule import Timing
 from envoy_sidecar.settings import (
     WORKER_PLACEHOLDER,
     AdminOption,
@@ -78,6 +79,20 @@ class AuthzSettings(ServerSettings):
     decider: Annotated[
         tuple[str, ...], Parameter(negative=(), help="Plug-in that decides before the policies, likewise.")
     ] = ()
+    keys_stale: Annotated[
+        float,
+        Parameter(
+            validator=validators.Number(gte=0, lte=7 * 86_400),
+            help="Seconds for which an issuer's last keys serve on while it does not answer.",
+        ),
+    ] = Timing().stale_s
+    keys_cool_down: Annotated[
+        float,
+        Parameter(
+            validator=validators.Number(gte=0.1, lte=3600),
+            help="Seconds between fetches of keys because a token names one that is unknown.",
+        ),
+    ] = Timing().cool_down_s
     decision_log: Annotated[
         str,
         Parameter(
@@ -146,6 +161,11 @@ class AuthzSettings(ServerSettings):
             return FileSink(path, max_bytes=self.log_file_mib * 1024 * 1024, keep=self.log_files)
         except OSError as error:
             raise SettingsError(f"--decision-log: {path} can't be written: {error.strerror}") from None
+
+    @property
+    def key_timing(self) -> Timing:
+        """How the keys of issuers are fetched."""
+        return Timing(stale_s=self.keys_stale, cool_down_s=self.keys_cool_down)
 
     @property
     def decisions(self) -> Options:

@@ -65,7 +65,7 @@ async def test_it_follows_an_issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     policies.mkdir()
     (policies / "all.yaml").write_text(POLICIES.format(issuer=ISSUER, uri=f"{issuer.url}/jwks"))
     ring = KeyRing(QUICK, tls=issuer.client_tls)
-    monkeypatch.setattr("envoy_authz.server.KeyRing", lambda: ring)
+    monkeypatch.setattr("envoy_authz.server.KeyRing", lambda _timing: ring)
     sidecar = AuthzSidecar([policies])
     (source,) = ring._sources.values()
 
@@ -103,7 +103,7 @@ async def test_a_private_authority_is_trusted_by_the_usual_variable(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
     policies = tmp_path / "policies.yaml"
     policies.write_text(POLICIES.format(issuer=ISSUER, uri=f"{issuer.url}/jwks"))
-    monkeypatch.setattr("envoy_authz.server.KeyRing", lambda: KeyRing(replace(QUICK, retry_s=60)))
+    monkeypatch.setattr("envoy_authz.server.KeyRing", lambda _timing: KeyRing(replace(QUICK, retry_s=60)))
     sidecar = AuthzSidecar([policies])
     await sidecar.start()
     assert status(sidecar, OLD_TOKEN) == 200

@@ -45,6 +45,14 @@ def pem(made: x509.Certificate) -> str:
     return made.public_bytes(Encoding.PEM).decode()
 
 
+def write(folder: Path, stem: str, made: x509.Certificate, key: Any) -> tuple[Path, Path]:
+    """Write a certificate and its key to *folder*; return their files."""
+    files = folder / f"{stem}.pem", folder / f"{stem}.key"
+    files[0].write_text(pem(made))
+    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return files
+
+
 def server_tls(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return the contexts of a server on localhost and of a client that trusts it."""
     made, key = certificate(x509.DNSName("localhost"), ca=True)

@@ -68,7 +68,7 @@ class SenderChecker:
         self._clock = clock
         self._certificates = Certificates() if certificates is None else certificates
         self._proofs = ProofVerifier(clock) if proofs is None else proofs
-        self._origin = origin.rstrip("/")
+        self.origin = origin
 
     def check_bound(self, token: VerifiedToken, text: str, request: Sender, *, by_dpop: bool) -> None:
         """Check the sender of a *token* that is bound, or came with the scheme `DPoP`; raises TokenError."""
@@ -103,5 +103,5 @@ class SenderChecker:
             raise TokenError(Flaw.SENDER)
 
     def _target(self, request: Sender) -> Target:
-        origin = self._origin or f"{request.scheme}://{request.host}"
+        origin = self.origin.rstrip("/") or f"{request.scheme}://{request.host}"
         return Target(request.method, origin + request.path)

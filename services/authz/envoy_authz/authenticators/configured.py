@@ -52,13 +52,17 @@ class IntrospectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class IdentitySettings:
-    """All of it; `plugins` has the settings of each by its name, and `files` are those that were read with it."""
+    """All of it; `plugins` has the settings of each by its name, and `files` are those that were read with it.
+
+    `origin` is what DPoP proofs name, empty for the scheme and authority that Envoy sees.
+    """
 
     peers: Peers = field(default_factory=Peers)
     svid: SvidSettings | None = None
     api_keys: ApiKeySettings | None = None
     introspection: IntrospectionSettings | None = None
     plugins: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    origin: str = ""
     files: tuple[Path, ...] = ()
 
     def describe(self) -> Mapping[str, object]:
@@ -68,6 +72,7 @@ class IdentitySettings:
             "proof": peers.proof.value,
             "trust_domain_aliases": dict(peers.aliases),
             "forwarded_by": sorted(peers.forwarded_by),
+            "origin": self.origin,
             "trusted_hops": peers.trusted_hops if peers.forwarded_by else 0,
             "jwt_svid": None
             if svid is None

@@ -27,7 +27,8 @@ KIND = "Identity"
 MAX_HOPS = 32
 MAX_WAIT_MS = 1000
 
-_SPEC = ("peers", "jwtSvid", "apiKeys", "introspection", "plugins")
+_SPEC = ("peers", "jwtSvid", "apiKeys", "introspection", "dpop", "plugins")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:_]+")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WAIT = re.compile(r"(\d{1,4})ms")
@@ -78,6 +79,7 @@ class _IdentityReader(Reader):
             self._api_keys(body["apiKeys"]) if "apiKeys" in body else None,
             self._introspection(body["introspection"]) if "introspection" in body else None,
             self._plugins(body["plugins"]) if "plugins" in body else {},
+            self._origin(body["dpop"]) if "dpop" in body else "",
             tuple(self.files),
         )
 
@@ -172,6 +174,10 @@ class _IdentityReader(Reader):
             self._place(fields),
             int(found[1]) / 1000 if found else 0.0,
         )
+
+    def _origin(self, node: Node) -> str:
+        fields = self._all(node, ("origin",), optional=())
+        return self.checked(fields["origin"], _check_origin) if "origin" in fields else ""
 
     def _plugins(self, node: Node) -> Mapping[str, Mapping[str, object]]:
         plugins: dict[str, Mapping[str, object]] = {}
@@ -269,6 +275,12 @@ def _check_wait(text: str) -> Problem | None:
     if found and int(found[1]) <= MAX_WAIT_MS:
         return None
     return f"{text!r} is no time up to {MAX_WAIT_MS}ms", "write it like 50ms"
+
+
+def _check_origin(text: str) -> Problem | None:
+    if _ORIGIN.fullmatch(text):
+        return None
+    return f"{text!r} is no origin", "write scheme and authority, such as https://shop.example"
 
 
 def _check_uri(text: str) -> Problem | None:
