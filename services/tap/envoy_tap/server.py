@@ -17,6 +17,8 @@ from envoy_tap.access import read_tokens
 from envoy_tap.api import Access, Services, routes
 from envoy_tap.archive import Archive
 from envoy_tap.collector import Collector
+from envoy_tap.core.exchange import Node
+from envoy_tap.core.node import Proxy
 from envoy_tap.descriptors import Descriptors, DescriptorsError
 from envoy_tap.drivers.choice import builder
 from envoy_tap.drivers.processor import Processor
@@ -25,8 +27,10 @@ from envoy_tap.registry import END_OF_SERVICE, Registry
 from envoy_tap.session_sink import SessionSink
 from envoy_tap.settings import TapSettings
 from envoy_tap.slot.ecds import EcdsServer
+from envoy_tap.slot.file import SUFFIXES, FileSlot, SlotFile
 from envoy_tap.slot.script import Setup
 from envoy_tap.slot.slot import Slot
+from envoy_tap.slot.subscription import ResourceBuilder
 from envoy_tap.storage.open import opened
 
 LOG = logging.getLogger(__name__)
@@ -48,7 +52,9 @@ class TapSidecar:
         policy = read_policy(settings.policy)
         self._access = Access(read_tokens(settings.tokens), Address.parse(settings.admin))
         self._slot = Slot(policy=policy)
-        self.ecds = EcdsServer(self._slot, build=builder(Setup(settings.cluster, policy)))
+        build = builder(Setup(settings.cluster, policy))
+        self.ecds = EcdsServer(self._slot, build=build)
+        self._file = slot_file(settings, self._slot, build)
         try:
             self._storage = opened(settings.data, settings.key_file)
         except OSError as error:
@@ -118,13 +124,15 @@ class TapSidecar:
                 "problem": node.problem,
             }
             for node in self.ecds.nodes()
-        ]
+        ] + ([] if self._file is None else [_of_file(self._file)])
 
     async def start(self) -> None:
         """Take stored sessions up again, and the one of the command line; from then on proxies hear of them."""
         await self._running.enter_async_context(self._collector)
         keeping_up = asyncio.create_task(self.registry.keep_up())
         self._running.push_async_callback(_cancelled, keeping_up)
+        if self._file is not None:
+            self._running.push_async_callback(_cancelled, asyncio.create_task(self._file.keep()))
         self.registry.load()
         if self._own is not None:
             # What it targets is not logged: a header's value may be a secret.
@@ -145,6 +153,40 @@ class TapSidecar:
         await self._running.aclose()
         await self.registry.save_all()
         await asyncio.to_thread(self._storage.close)
+
+
+def slot_file(settings: TapSettings, slot: Slot, build: ResourceBuilder) -> SlotFile | None:
+    """Return what keeps `--slot-file`, which is there and idle then; raises SettingsError if it can't be."""
+    path = settings.slot_file
+    if path is None:
+        return None
+    if path.suffix not in SUFFIXES:
+        raise SettingsError(
+            f"--slot-file {path}: Envoy goes by the suffix; write one of {', '.join(SUFFIXES)}"
+        )
+    node_id, _, cluster = settings.slot_file_node.partition("/")
+    file = SlotFile(FileSlot(path, Proxy(Node(node_id, cluster)), settings.slot_name), slot, build)
+    try:
+        file.write(())
+    except OSError as error:
+        raise SettingsError(f"--slot-file {path}: {error.strerror or error}") from None
+    return file
+
+
+def _of_file(file: SlotFile) -> dict[str, Any]:
+    """Return what is known of the proxies that read the file: they answer nobody."""
+    node = file.at.proxy.node
+    return {
+        "id": node.id,
+        "cluster": node.cluster,
+        "sessions": list(file.tap_ids),
+        "sent_version": file.version,
+        "acked_version": "",
+        "nack": "",
+        "driver": file.at.proxy.driver,
+        "problem": file.problem,
+        "file": str(file.at.path),
+    }
 
 
 def routes_of(sidecar: Sidecar) -> Sequence[BaseRoute]:

@@ -72,6 +72,19 @@ class TapSettings(ServerSettings):
     cluster: Annotated[str, Parameter(help="Name of the cluster by which Envoy reaches this service.")] = (
         DEFAULT_CLUSTER
     )
+    slot_file: Annotated[
+        Path | None,
+        Parameter(
+            help="Keep the slot in this file, too (.json or .yaml), for proxies without a control plane."
+        ),
+    ] = None
+    slot_file_node: Annotated[
+        str,
+        Parameter(help="node.id/node.cluster that what these proxies send is of; sessions find them by it."),
+    ] = "slot-file/"
+    slot_name: Annotated[str, Parameter(help="Name of the slot's filter in those proxies.")] = (
+        "envoy_tap_slot"
+    )
     listen: ListenOption = "127.0.0.1:9393"
     admin: AdminOption = DEFAULT_ADMIN
 
