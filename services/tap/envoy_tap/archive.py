@@ -1,13 +1,13 @@
 """What was captured, as operators read it: pages, single exchanges, and what a predicate finds among them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from envoy_tap.core.predicate import Expr, matches
 from envoy_tap.core.record import exchange_of, summary
-from envoy_tap.storage.port import Span, Store
+from envoy_tap.storage.port import MAX_SEQ, Span, Store
 
 _CHUNK = 64
 _MAX_SCANNED = 5000
@@ -58,6 +58,18 @@ class Archive:
     async def preview(self, session_ids: Sequence[str], wanted: Expr) -> tuple[int, int]:
         """Return how many of the newest exchanges of these sessions were looked at, and how many fulfil *wanted*."""
         return await asyncio.to_thread(self._preview, session_ids, wanted)
+
+    def walk(
+        self, session_id: str, ranges: Sequence[tuple[int, int]] = ((1, MAX_SEQ),), wanted: Expr | None = None
+    ) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Yield the exchanges whose numbers are in *ranges* (first and last) and that fulfil *wanted*; in a thread."""
+        for first, last in ranges:
+            after = first - 1
+            while chunk := self._store.exchanges(
+                session_id, Span(after, min(last + 1, MAX_SEQ), limit=_CHUNK)
+            ):
+                after = chunk[-1][0]
+                yield from (each for each in chunk if wanted is None or matches(wanted, exchange_of(each[1])))
 
     def _page(self, session_id: str, span: Span, wanted: Expr | None, *, whole: bool) -> Page:
         last = self._store.last_seq(session_id)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -17,6 +18,8 @@ MAX_LIMIT = 500
 MAX_REPLAY = 1000
 _JSON = "application/json"
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
+_RANGE = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", re.ASCII)
+_MAX_RANGES = 200
 _SESSION_ID = re.compile(r"[0-9a-f]{12}", re.ASCII)
 
 
@@ -79,6 +82,20 @@ def wanted(request: Request) -> Expr | None:
         return read_predicate(found)
     except SessionError as error:
         raise SessionError("filter", error.message, error.hint, error.position) from None
+
+
+def ranges(request: Request) -> Sequence[tuple[int, int]]:
+    """Return the numbers that the query's `seq` names, as in `1,4,7-9`: first and last of each; raises SessionError."""
+    found = request.query_params.get("seq", "").strip()
+    if not found:
+        return ((1, MAX_SEQ),)
+    parts = found.split(",")
+    read = [_RANGE.fullmatch(part.strip()) for part in parts[:_MAX_RANGES]]
+    spans = [(int(each[1]), int(each[2] or each[1])) for each in read if each]
+    if len(spans) < len(parts) or not all(0 < first <= last < MAX_SEQ for first, last in spans):
+        hint = f"write 1,4,7-9; at most {_MAX_RANGES} of them"
+        raise SessionError("seq", f"{found[:40]!r} is no list of exchanges", hint)
+    return sorted(spans)
 
 
 def number(request: Request, name: str, default: int, *, least: int = 0, most: int = MAX_SEQ) -> int:

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 from envoy_tap.access import MAY, Person, Role
 from envoy_tap.api.admission import Access
 from envoy_tap.api.exchanges import ExchangeRoutes
+from envoy_tap.api.export import ExportRoute
 from envoy_tap.api.refusals import told
 from envoy_tap.api.sessions import Nodes, SessionRoutes
 from envoy_tap.api.watch import WatchRoute
@@ -37,6 +38,7 @@ def routes(services: Services) -> Sequence[BaseRoute]:
     """Return the routes of the API."""
     sessions = SessionRoutes(services.registry, services.nodes)
     exchanges = ExchangeRoutes(services.registry, services.archive, services.schema)
+    export = ExportRoute(services.registry, services.archive, services.schema)
     watch = WatchRoute(services.registry, services.archive)
     session = "/sessions/{id}"
     table: Sequence[tuple[str, str, Role, Answer]] = (
@@ -49,6 +51,7 @@ def routes(services: Services) -> Sequence[BaseRoute]:
         ("GET", f"{session}/watch", Role.VIEWER, watch.watch),
         ("GET", f"{session}/exchanges", Role.VIEWER, exchanges.list),
         ("GET", f"{session}/exchanges/{{seq}}", Role.VIEWER, exchanges.show),
+        ("GET", f"{session}/export", Role.VIEWER, export.export),
         ("POST", "/predicate", Role.VIEWER, exchanges.predicate),
         ("POST", "/preview", Role.VIEWER, exchanges.preview),
         ("GET", "/nodes", Role.VIEWER, sessions.nodes),

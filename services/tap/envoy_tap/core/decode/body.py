@@ -15,6 +15,7 @@ from envoy_tap.core.decode.model import (
     Empty,
     Form,
     Image,
+    Limits,
     Multipart,
     Part,
     Room,
@@ -68,6 +69,11 @@ def read_body(message: Message, context: Context, room: Room) -> Body:
         codings=codings,
         notes=_said([*notes, *read.notes]),
     )
+
+
+def plain_body(message: Message, limits: Limits = Limits()) -> bytes:  # noqa: B008 -- a frozen value
+    """Return the body of *message* out of its codings, as far as *limits* go."""
+    return _open(message, Room(limits))[0]
 
 
 def _open(message: Message, room: Room) -> tuple[bytes, tuple[str, ...], list[str]]:
