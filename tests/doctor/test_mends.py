@@ -193,6 +193,11 @@ FAULTS: dict[str, tuple[str, str, Change]] = {
         lambda config: slot(config)["config_source"]["api_config_source"].update(api_type="DELTA_GRPC"),
     ),
     "node": ("error", "tap-node", lambda config: config.pop("node")),
+    "no static cluster": (
+        "error",
+        "tap-cluster-not-static",
+        lambda config: config["static_resources"]["clusters"].pop(),
+    ),
     "no slot": ("note", "tap-missing", without_filter("envoy_tap_slot", "envoy_tap")),
     "http/2": (
         "error",

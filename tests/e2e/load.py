@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from ssl import SSLContext
 from threading import Event
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,8 @@ _TIMEOUT_SECONDS = 30
 class Load:
     """A context manager: GETs *path* again and again, each of *clients* on a connection of its own, until it is left.
 
+    With *context* the connections are TLS ones, to a certificate for 127.0.0.1.
+
     Then `answers` counts what came: a status, or the name of the exception that came instead of one.
     """
 
@@ -25,6 +28,7 @@ class Load:
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     clients: int = 4
+    context: SSLContext | None = None
     answers: Counter[int | str] = field(default_factory=Counter)
 
     def __enter__(self) -> Self:
@@ -43,9 +47,14 @@ class Load:
             for client in self._running:
                 self.answers.update(client.result())
 
+    def _connection(self) -> HTTPConnection:
+        if self.context is None:
+            return HTTPConnection(LOOPBACK, self.port, timeout=_TIMEOUT_SECONDS)
+        return HTTPSConnection(LOOPBACK, self.port, timeout=_TIMEOUT_SECONDS, context=self.context)
+
     def _client(self) -> Counter[int | str]:
         answers: Counter[int | str] = Counter()
-        connection = HTTPConnection(LOOPBACK, self.port, timeout=_TIMEOUT_SECONDS)
+        connection = self._connection()
         try:
             while not self._stop.is_set():
                 try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from envoy_demo import captures
-from envoy_demo.client import Request, Response, send
+from envoy_demo.client import Request, Response, get, send
 from envoy_demo.envoy import Envoy
 from envoy_demo.scenario import POLICY_HEADER, REASON_HEADER
 from envoy_demo.services import Service
@@ -68,6 +68,12 @@ def ratelimit_limits(call: Call) -> None:
 
 def tap_has_reached(envoy: Envoy, slot: str = TAP_SLOT) -> None:
     envoy.until_stat(tap_reloads(slot), at_least=1)
+
+
+def nodes(services: Services) -> set[tuple[str, str, str]]:
+    """Return the id, the cluster and the last complaint of each proxy that has a slot from tap."""
+    connected = get(services.tap.admin_port, "/config").json()["nodes"]
+    return {(node["id"], node["cluster"], node["nack"]) for node in connected}
 
 
 def tap_captures(call: Call, services: Services) -> None:

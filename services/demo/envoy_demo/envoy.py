@@ -66,7 +66,7 @@ def start_envoy(processes: Processes, config: Config, listeners: Sequence[str] =
     )
     admin_port = process.until(lambda: _port_in(address_file), "admin address")
     process.until(lambda: answers_ok(admin_port, "/ready"), "readiness")
-    static = [listener["name"] for listener in config["static_resources"].get("listeners", ())]
+    static = [listener["name"] for listener in config.get("static_resources", {}).get("listeners", ())]
     expected = [*static, *listeners]
     ports = process.until(lambda: _listening(admin_port, expected), "listeners")
     return Envoy(process, ports, admin_port)

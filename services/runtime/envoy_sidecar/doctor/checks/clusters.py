@@ -25,7 +25,9 @@ def check(configuration: Configuration) -> Iterator[Diagnosis]:
         seen.add((call.service, call.cluster))
         cluster = configuration.clusters.get(call.cluster)
         if cluster is None:
-            if not configuration.more_clusters:
+            if call.service == "tap":
+                yield _not_static(call, configuration)
+            elif not configuration.more_clusters:
                 yield _unknown(call)
             continue
         yield from _protocol(call.service, cluster)
@@ -42,6 +44,25 @@ def _unknown(call: Call) -> Diagnosis:
         call.grpc_service,
         f"there is no cluster {call.cluster!r}",
         "no call can be made; Envoy refuses a static one",
+    )
+
+
+def _not_static(call: Call, configuration: Configuration) -> Diagnosis:
+    clusters = view.field(configuration.root, "static_resources", "clusters")
+    return Diagnosis(
+        "tap-cluster-not-static",
+        "tap",
+        "error",
+        call.grpc_service,
+        f"there is no cluster {call.cluster!r} in the bootstrap",
+        "Envoy takes configuration only from a cluster in static_resources, and refuses the whole listener otherwise",
+        (
+            Mend(
+                "static_resources.clusters of the bootstrap",
+                clusters,
+                [fragments.cluster("tap", call.cluster)],
+            ),
+        ),
     )
 
 

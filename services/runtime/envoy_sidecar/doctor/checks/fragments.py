@@ -88,7 +88,11 @@ def call(service: Service, configuration: Configuration, manager: Manager) -> tu
             manager.node.get("http_filters") or manager.node.get("httpFilters"),
             [entry],
         ),
-        Mend("clusters", clusters.get("clusters") if clusters is not None else None, [_cluster(service)]),
+        Mend(
+            "clusters",
+            clusters.get("clusters") if clusters is not None else None,
+            [cluster(service, f"envoy_{service}")],
+        ),
     )
 
 
@@ -136,8 +140,8 @@ def _tap_slot() -> dict[str, object]:
     }
 
 
-def _cluster(service: Service) -> dict[str, object]:
-    name = f"envoy_{service}"
+def cluster(service: Service, name: str) -> dict[str, object]:
+    """Return the cluster of a service beside Envoy."""
     address = {"socket_address": {"address": "127.0.0.1", "port_value": _PORTS[service]}}
     return {
         "name": name,
