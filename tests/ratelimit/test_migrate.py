@@ -166,6 +166,11 @@ def test_what_cannot_be_honoured_is_said(environment: dict[str, str], said: str)
     assert any(said in note for note in notes(translate({**TCP, **environment}, EVERYTHING)))
 
 
+def test_what_is_off_is_no_difference() -> None:
+    environment = {**TCP, "USE_STATSD": "false", "TRACING_ENABLED": "F", "QUOTA_MODE": "0"}
+    assert notes(translate(environment, EVERYTHING)) == []
+
+
 def test_an_option_that_is_not_there_is_said() -> None:
     said = notes(translate({**TCP, "SHADOW_MODE": "true"}, EVERYTHING - {"shadow_mode"}))
     assert said == ["SHADOW_MODE: needs --shadow-mode, which this version does not have"]
@@ -198,6 +203,57 @@ def test_the_exit_code_says_whether_something_differs(
     assert stopped.value.code == code
     found = json.loads(capsys.readouterr().out)
     assert {row["option"] for row in found} >= {"listen", "store"}
+
+
+def migrate(
+    capsys: pytest.CaptureFixture[str], file: Path, content: bytes | None
+) -> tuple[str | int | None, str, str]:
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(app, ["migrate", "--env-file", str(file)])
+    shown = capsys.readouterr()
+    return stopped.value.code, shown.out, shown.err
+
+
+def test_what_serve_would_refuse_is_said_with_all_else_that_it_would(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What this process's own environment has is nobody's business here.
+    monkeypatch.setenv("RATELIMIT_STORE_TIMEOUT", "never")
+    monkeypatch.setenv("LOG_LEVEL", "debug")
+    lines = [*(f"{name}={value}" for name, value in TCP.items()), "GRPC_PORT=x", "NEAR_LIMIT_RATIO=7"]
+    more = ["REDIS_URL=::::", "REDIS_AUTH=hidden", "LOG_FORMAT=xml", "PORT=9", "LOG_LEVEL"]
+    code, shown, _ = migrate(capsys, tmp_path / "env", "\n".join([*lines, *more]).encode())
+    assert code == 1
+    assert "hidden" not in shown
+    marks = {line.split("│")[2].split()[0]: line[0] for line in shown.splitlines() if "│ --" in line}
+    assert {option for option, mark in marks.items() if mark == "✗"} == {
+        "--listen",
+        "--near-limit-ratio",
+        "--store",
+        "--log-format",
+    }
+    assert "'x' is not a port" in shown
+    assert marks["--admin"] == marks["--log-level"] == "✓"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "env: No such file or directory"),
+        (b"\xff", "env: this is not UTF-8"),
+        (b"REDIS_TYPE=single\nsecret word", "env:2:1: this is no variable; write NAME=VALUE"),
+        (b"PORT=1", "this is not the reference's environment, which sets one of BACKEND_TYPE, "),
+    ],
+)
+def test_a_file_that_is_no_environment_is_a_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    code, shown, err = migrate(capsys, tmp_path / "env", content)
+    assert (code, shown) == (2, "")
+    assert said in err
+    assert "secret" not in err
 
 
 def test_the_shown_values_are_the_values() -> None:
@@ -269,7 +325,7 @@ def test_a_deployment_swaps_only_the_image(monkeypatch: pytest.MonkeyPatch, tmp_
         "REDIS_URL": "127.0.0.1:1",
         "REDIS_AUTH": "hidden",
         "REDIS_SOCKET_TYPE": "tcp",
-        "USE_STATSD": "false",
+        "USE_STATSD": "true",
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

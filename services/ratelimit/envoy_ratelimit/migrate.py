@@ -37,8 +37,10 @@ SECRET = frozenset(
     }
 )
 _TRUE = frozenset({"1", "t", "true"})
+_FALSE = frozenset({"0", "f", "false"})
 _MASK = "***"
-_STORES = frozenset({"store", "store_per_second"})
+STORES = frozenset({"store", "store_per_second"})
+"""Options whose values are URLs of stores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Mapped:
     @property
     def shown(self) -> str:
         """The values, as they may be shown."""
-        if self.option in _STORES:
+        if self.option in STORES:
             return " ".join(map(masked_url, self.values))
         return _MASK if self.secret else " ".join(self.values)
 
@@ -79,8 +81,10 @@ def translate(environment: Environment, supported: Collection[str]) -> list[Mapp
     found = [mapped for rule in _RULES for mapped in rule(environment)]
     named = {name for mapped in found for name in mapped.variables}
     for name, (kind, note) in _NOTES.items():
-        if environment.get(name) and name not in named:
-            found.append(Mapped((name,), kind=kind, note=note))
+        value = environment.get(name, "")
+        if value and name not in named:
+            off = value.strip().lower() in _FALSE
+            found.append(Mapped((name,), kind="ignored" if off else kind, note=_OFF if off else note))
     return [_checked(mapped, supported) for mapped in found]
 
 
@@ -258,6 +262,7 @@ _LEVELS = {
 }
 _RULES: tuple[Callable[[Environment], list[Mapped]], ...] = (_addresses, _source, _stores, _behaviour)
 
+_OFF = "it is off, and here there is nothing to turn off"
 _POOL = "one connection serves a whole batch: there is no pool to size"
 _STATSD = "metrics are at /metrics of the admin address, and go out by OTLP with OTEL_EXPORTER_OTLP_ENDPOINT"
 _TRACING = "spans go out by OTLP with the standard OTEL_* variables"
@@ -279,8 +284,8 @@ _NOTES: Mapping[str, tuple[Kind, str]] = {
         "a bucket expires when it is full again; nothing is synchronized",
     ),
     "STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT": (
-        "ignored",
-        "see --default-algorithm and `charge` in the files",
+        "differs",
+        "write `charge: all_or_nothing` beside the limits: by default they count what they refuse",
     ),
     "HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED": ("ignored", "/healthcheck is so anyway"),
     "RUNTIME_IGNOREDOTFILES": ("ignored", "names that begin with a dot are never read"),

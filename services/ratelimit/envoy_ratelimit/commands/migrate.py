@@ -1,5 +1,6 @@
 """`envoy-ratelimit migrate`: what the environment of a reference deployment maps to, and what differs."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -7,27 +8,35 @@ from pathlib import Path
 from rich.text import Text
 
 from envoy_ratelimit.commands.output import Format, console, print_json, say, table
-from envoy_ratelimit.migrate import SECRET, Mapped, is_reference, translate
+from envoy_ratelimit.commands.usable import usable
+from envoy_ratelimit.migrate import SECRET, SIGNS, Mapped, is_reference, translate
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
 
 _NEEDS_A_LOOK = frozenset({"differs", "unsupported"})
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _MARKS = {"same": "✓", "ignored": "·", "differs": "≠", "unsupported": "✗"}
 
 
 def migrate(
     environment: Mapping[str, str], supported: frozenset[str], form: Format, *, env_file: Path | None = None
 ) -> int:
-    """Print what *environment*, or that of *env_file* (NAME=VALUE lines), maps to; return 1 if something is not the same."""
+    """Print what *environment*, or that of *env_file*, maps to; return 1 if something is not the same.
+
+    The file has lines NAME=VALUE, or NAME alone for what this process's own environment has, as `docker run` reads it.
+    """
     if env_file is not None:
         try:
-            environment = _read(env_file.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            say(f"{env_file}: {error}")
+            environment = _read(env_file, environment)
+        except OSError as error:
+            say(f"{env_file}: {error.strerror or error}")
+            return EXIT_USAGE
+        except ValueError as error:
+            say(str(error))
             return EXIT_USAGE
     if not is_reference(environment):
-        say("none of the reference's own variables is set: see the list in move-from-the-go-service.md")
+        say(f"this is not the reference's environment, which sets one of {', '.join(sorted(SIGNS))}")
         return EXIT_USAGE
-    found = translate(environment, supported)
+    found = usable(translate(environment, supported))
     if form == "json":
         print_json([_data(mapped) for mapped in found])
     else:
@@ -53,7 +62,23 @@ def _data(mapped: Mapped) -> dict[str, object]:
     return data
 
 
-def _read(text: str) -> dict[str, str]:
-    lines = (line.strip().removeprefix("export ") for line in text.splitlines())
-    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+def _read(file: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of *file*. Raises OSError, and ValueError with the place of what cannot be read."""
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{file}: this is not UTF-8") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip().removeprefix("export ").strip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.partition("=")
+        if not _NAME.fullmatch(name.strip()):
+            # Not the text itself: it may be a secret.
+            raise ValueError(f"{file}:{number}:1: this is no variable; write NAME=VALUE")
+        if equals:
+            found[name.strip()] = value.strip().strip("\"'")
+        elif name in environment:
+            found[name] = environment[name]
+    return found
