@@ -94,6 +94,23 @@ def test_explain_says_which_limit_holds_and_why(run: Run, limits: Path) -> None:
     assert "matches nothing" in row["conclusion"]
 
 
+def test_a_descriptor_may_stand_behind_any_option_and_several_paths_be_named(
+    run: Run, limits: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(
+        "domain: other\ndescriptors: [{key: k, rate_limit: {unit: day, requests_per_unit: 9}}]", "utf-8"
+    )
+    code, shown, _ = run(
+        "explain", "--domain", "other", "--config", str(limits), "--config", str(other), "k=v"
+    )
+    assert code == 0
+    assert "9/DAY" in shown
+    code, _, said = run("explain", "--config", str(limits), "user=x")
+    assert code == 2
+    assert "--domain (or RATELIMIT_DOMAIN) is required" in said
+
+
 def test_explain_of_a_domain_that_is_not_there_names_those_that_are(run: Run, limits: Path) -> None:
     code, _, said = run("explain", "--config", str(limits), "--domain", "egde", "user=x")
     assert (code, said) == (1, "the domain 'egde' is not configured: edge\n")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -12,7 +13,7 @@ from envoy_ratelimit.config import load_rules
 from envoy_ratelimit.core.algorithms import Algorithm
 from envoy_ratelimit.core.limiter import Limiter
 from envoy_ratelimit.core.rules import Defaults, Rules
-from envoy_ratelimit.options import AlgorithmOption, ConfigOption, MergeOption
+from envoy_ratelimit.options import AlgorithmOption, MergeOption
 from envoy_ratelimit.stores import open_store
 from envoy_ratelimit.stores.names import Spread
 from envoy_sidecar.config.findings import InvalidConfigurationError
@@ -27,7 +28,11 @@ _MEMORY = "memory:"
 class LimitSource:
     """The limits, and the domain that is looked at."""
 
-    config: ConfigOption
+    config: Annotated[
+        tuple[Path, ...],
+        # One path each time: otherwise it would take the descriptor that follows for one more.
+        Parameter(negative=(), help="A file or folder of limits, as for `serve`; once for each."),
+    ]
     domain: Annotated[str, Parameter(help="The domain of Envoy's rate limit filter.")]
     merge_domains: MergeOption = False
     default_algorithm: AlgorithmOption = "token_bucket"
