@@ -27,6 +27,7 @@ EVERYTHING = frozenset(
         "store",
         "store_per_second",
         "default_algorithm",
+        "default_charge",
         "shadow_mode",
         "near_limit_ratio",
         "response_headers",
@@ -164,6 +165,13 @@ def test_a_second_redis_for_limits_per_second() -> None:
 )
 def test_what_cannot_be_honoured_is_said(environment: dict[str, str], said: str) -> None:
     assert any(said in note for note in notes(translate({**TCP, **environment}, EVERYTHING)))
+
+
+def test_what_the_reference_does_not_charge_for_a_refusal_is_not_charged_here() -> None:
+    assert options(LOCAL_CACHE_SIZE_IN_BYTES="1048576")["default_charge"] == "all_or_nothing"
+    assert options(STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT="true")["default_charge"] == "all_or_nothing"
+    off = options(LOCAL_CACHE_SIZE_IN_BYTES="0", STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT="false")
+    assert "default_charge" not in off
 
 
 def test_what_is_off_is_no_difference() -> None:

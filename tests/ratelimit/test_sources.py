@@ -1,6 +1,7 @@
 """The service with its sources of limits: files of which one is broken, and a control plane."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -80,7 +81,10 @@ def test_shadow_mode_and_the_default_algorithm_hold_for_all(tmp_path: Path) -> N
     write(tmp_path, "a", 1)
     settings = RatelimitSettings(config=(tmp_path,), shadow_mode=True, default_algorithm="fixed_window")
     (rule,) = RatelimitSidecar(settings).rules.rules
-    assert (rule.shadow_mode, rule.algorithm) == (True, "fixed_window")
+    assert (rule.shadow_mode, rule.algorithm, rule.charge) == (True, "fixed_window", "always")
+    settings = replace(settings, default_charge="each")
+    (rule,) = RatelimitSidecar(settings).rules.rules
+    assert rule.charge == "each"
 
 
 async def test_limits_of_a_control_plane_are_there_before_it_serves_and_change_while_it_does() -> None:

@@ -207,6 +207,12 @@ def _store(environment: Environment, prefix: str, option: str) -> Mapped:
 def _behaviour(environment: Environment) -> list[Mapped]:
     note = "as the reference counts; --default-algorithm token_bucket spreads a limit evenly and is exact"
     found = [Mapped((), "default_algorithm", ("fixed_window",), note=note)]
+    uncharged = [name for name in _UNCHARGED if environment.get(name)]
+    on = [name for name in uncharged if environment[name].strip().lower() not in _FALSE]
+    if on:
+        note = "who is refused is not charged, so refusals can be remembered and need not ask Redis"
+        found.append(Mapped(tuple(on), "default_charge", ("all_or_nothing",), note=note))
+    found.extend(Mapped((name,), kind="ignored", note=_OFF) for name in uncharged if name not in on)
     for name, option in _FLAGS.items():
         if is_true(environment.get(name, "")):
             found.append(Mapped((name,), option, ("true",)))
@@ -234,6 +240,8 @@ def _behaviour(environment: Environment) -> list[Mapped]:
     return found
 
 
+_UNCHARGED = ("LOCAL_CACHE_SIZE_IN_BYTES", "STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT")
+"""With either the reference does not charge what it refuses."""
 _FLAGS = {
     "SHADOW_MODE": "shadow_mode",
     "RESPONSE_DYNAMIC_METADATA": "response_dynamic_metadata",
@@ -275,17 +283,9 @@ _NOTES: Mapping[str, tuple[Kind, str]] = {
     ),
     "GRPC_MAX_CONNECTION_AGE": ("ignored", "connections stay until the service drains"),
     "GRPC_MAX_CONNECTION_AGE_GRACE": ("ignored", "connections stay until the service drains"),
-    "LOCAL_CACHE_SIZE_IN_BYTES": (
-        "ignored",
-        "what is known to be empty is refused without asking the store anyway",
-    ),
     "EXPIRATION_JITTER_MAX_SECONDS": (
         "ignored",
         "a bucket expires when it is full again; nothing is synchronized",
-    ),
-    "STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT": (
-        "differs",
-        "write `charge: all_or_nothing` beside the limits: by default they count what they refuse",
     ),
     "HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED": ("ignored", "/healthcheck is so anyway"),
     "RUNTIME_IGNOREDOTFILES": ("ignored", "names that begin with a dot are never read"),

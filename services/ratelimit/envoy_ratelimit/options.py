@@ -9,6 +9,7 @@ from cyclopts import Parameter, validators
 from envoy_ratelimit.config.xds import XdsServer
 from envoy_ratelimit.core.algorithms import Algorithm
 from envoy_ratelimit.core.response import X_RATELIMIT, HeaderNames, ResponseOptions
+from envoy_ratelimit.core.rule import Charge
 from envoy_ratelimit.core.rules import Defaults
 from envoy_ratelimit.observe.decision_log import DecisionLogOptions
 from envoy_ratelimit.observe.metrics import MAX_RULES, NEAR_LIMIT_RATIO
@@ -33,6 +34,21 @@ AlgorithmOption = Annotated[
         help="How limits count that do not say it; fixed_window is as the Go service does, charged on denial too."
     ),
 ]
+ChargeName = Literal["all_or_nothing", "each", "always"]
+ChargeOption = Annotated[
+    ChargeName | None,
+    Parameter(
+        help="What a refused request is charged by limits that do not say it; unless given, always with "
+        "--default-algorithm fixed_window, and else all_or_nothing."
+    ),
+]
+
+
+def make_defaults(
+    algorithm: AlgorithmName, charge: ChargeName | None, *, shadow_mode: bool = False
+) -> Defaults:
+    """Return what options say of limits that do not say otherwise."""
+    return Defaults(Algorithm(algorithm), Charge(charge) if charge else None, shadow_mode)
 
 
 def _is_target(_type: Any, value: str) -> None:
@@ -127,6 +143,7 @@ class AnswerSettings(SourceSettings):
     """How limits are counted that do not say so themselves, and what answers have beside the statuses."""
 
     default_algorithm: AlgorithmOption = "token_bucket"
+    default_charge: ChargeOption = None
     shadow_mode: Annotated[
         bool, Parameter(negative=(), help="Let everything pass, and count and report what would not.")
     ] = False
@@ -154,7 +171,7 @@ class AnswerSettings(SourceSettings):
 
     def defaults(self) -> Defaults:
         """Return what holds for limits that do not say otherwise."""
-        return Defaults(algorithm=Algorithm(self.default_algorithm), shadow_mode=self.shadow_mode)
+        return make_defaults(self.default_algorithm, self.default_charge, shadow_mode=self.shadow_mode)
 
     def response_options(self) -> ResponseOptions:
         """Return what answers have beside the statuses."""

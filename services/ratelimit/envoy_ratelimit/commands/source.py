@@ -10,10 +10,9 @@ from cyclopts import Parameter
 
 from envoy_ratelimit.commands.output import say
 from envoy_ratelimit.config import load_rules
-from envoy_ratelimit.core.algorithms import Algorithm
 from envoy_ratelimit.core.limiter import Limiter
-from envoy_ratelimit.core.rules import Defaults, Rules
-from envoy_ratelimit.options import AlgorithmOption, MergeOption
+from envoy_ratelimit.core.rules import Rules
+from envoy_ratelimit.options import AlgorithmOption, ChargeOption, MergeOption, make_defaults
 from envoy_ratelimit.stores import open_store
 from envoy_ratelimit.stores.names import Spread
 from envoy_sidecar.config.findings import InvalidConfigurationError
@@ -36,10 +35,11 @@ class LimitSource:
     domain: Annotated[str, Parameter(help="The domain of Envoy's rate limit filter.")]
     merge_domains: MergeOption = False
     default_algorithm: AlgorithmOption = "token_bucket"
+    default_charge: ChargeOption = None
 
     def load(self) -> Rules:
         """Return the limits; SettingsError if there are none that can be used. Broken files are said on stderr."""
-        defaults = Defaults(algorithm=Algorithm(self.default_algorithm))
+        defaults = make_defaults(self.default_algorithm, self.default_charge)
         try:
             loaded = load_rules(self.config, merge=self.merge_domains, defaults=defaults)
         except InvalidConfigurationError as error:
