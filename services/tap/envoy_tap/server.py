@@ -53,7 +53,7 @@ class TapSidecar:
         self._access = Access(read_tokens(settings.tokens), Address.parse(settings.admin))
         self._slot = Slot(policy=policy)
         build = builder(Setup(settings.cluster, policy))
-        self.ecds = EcdsServer(self._slot, build=build)
+        self.ecds = EcdsServer(self._slot, ttl_s=settings.slot_ttl, build=build)
         self._file = slot_file(settings, self._slot, build)
         try:
             self._storage = opened(settings.data, settings.key_file)

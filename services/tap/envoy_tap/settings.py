@@ -13,7 +13,7 @@ from envoy_tap.core.predicate import Condition, Field, Op, all_of, printed
 from envoy_tap.core.session import MAXIMA, Session, SessionError
 from envoy_tap.core.spec import requested
 from envoy_tap.registry import COMMAND_LINE
-from envoy_tap.slot.script import DEFAULT_CLUSTER
+from envoy_tap.slot.script import DEFAULT_CLUSTER, DEFAULT_TTL_S
 
 DEFAULT_ADMIN = "127.0.0.1:9394"
 _MAX_TARGET_SECONDS = MAXIMA.duration_s
@@ -72,6 +72,13 @@ class TapSettings(ServerSettings):
     cluster: Annotated[str, Parameter(help="Name of the cluster by which Envoy reaches this service.")] = (
         DEFAULT_CLUSTER
     )
+    slot_ttl: Annotated[
+        int,
+        Parameter(
+            validator=validators.Number(gte=1, lte=3600),
+            help="Seconds after which a proxy that lost this service stops capturing.",
+        ),
+    ] = DEFAULT_TTL_S
     slot_file: Annotated[
         Path | None,
         Parameter(

@@ -16,11 +16,11 @@ from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.transport.port import Peer, Service
 from envoy_tap.slot.broadcast import Broadcast
 from envoy_tap.slot.resources import slot_resource
+from envoy_tap.slot.script import DEFAULT_TTL_S
 from envoy_tap.slot.slot import Slot
 from envoy_tap.slot.subscription import TYPE_URL, NodeSlot, Reply, ResourceBuilder, Subscription
 
 SERVICE_NAME = "envoy.service.extension.v3.ExtensionConfigDiscoveryService"
-DEFAULT_TTL_S = 30
 LOG = logging.getLogger(__name__)
 
 

@@ -13,6 +13,7 @@ from envoy_tap.core.redaction.rules import NOTHING, Style
 from envoy_tap.core.session import Session
 
 DEFAULT_CLUSTER = "envoy_tap"
+DEFAULT_TTL_S = 30
 
 
 @dataclass(frozen=True, slots=True)
