@@ -7,7 +7,7 @@ PROCESSES ?= 3
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench soak lint format protos lock clean
+.PHONY: help setup demo test bench soak fuzz lint format protos lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ bench: $(STAMP) ## measure services and transports with h2load (ROUNDS=3 ONLY=au
 soak: $(STAMP) ## hold ratelimit under load, reloads and restarts of Redis (MINUTES=10)
 	@command -v h2load >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq nghttp2-client; }
 	$(BIN)/python -m tests.soak.ratelimit $(if $(MINUTES),--minutes $(MINUTES))
+
+fuzz: $(STAMP) ## fuzz the authz handler, guided by coverage (SECONDS=60); what it finds is kept in build/fuzz
+	@mkdir -p build/fuzz/corpus
+	$(BIN)/python -m tests.fuzz.authz_check build/fuzz/corpus -max_total_time=$(or $(SECONDS),60) -artifact_prefix=build/fuzz/
 
 lint: $(STAMP) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """The peer certificate: exactly one URI, no authority, inside its validity."""
 
+import base64
 import hashlib
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
@@ -84,6 +85,15 @@ def test_outside_its_validity_it_proves_nothing() -> None:
     for now_s in (start.timestamp() - 1, start.timestamp() + 86401):
         with pytest.raises(CertificateError, match="outside its validity"):
             known.spiffe_id(now_s)
+
+
+def test_a_version_that_does_not_exist_is_refused() -> None:
+    made, _key = certificate(x509.UniformResourceIdentifier("spiffe://a/b"))
+    der = made.public_bytes(Encoding.DER).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x1c", 1)
+    body = base64.encodebytes(der).decode()
+    text = f"-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n"
+    with pytest.raises(CertificateError, match="can't be read"):
+        read_certificate(quote(text))
 
 
 def test_it_is_exactly_one_certificate_in_pem() -> None:

@@ -1,5 +1,6 @@
 """Istio's semantics row by row: the cases of cases.yaml, each also turned around as a DENY."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,14 @@ from envoy_authz.core import (
     Rule,
     VerifiedToken,
 )
+from envoy_authz.core.attributes import KEYS, OURS, name_of
 from envoy_authz.core.policy import Action
 
 CASES: list[dict[str, Any]] = YAML(typ="safe", pure=True).load(Path(__file__).with_name("cases.yaml"))
+SOURCE_FIELDS = [
+    *("principals", "requestPrincipals", "namespaces", "serviceAccounts", "trustDomains"),
+    *("ipBlocks", "remoteIpBlocks"),
+]
 REQUESTS = [
     pytest.param(case, request, verdict, id=f"{case['name']}: {verdict} {number}")
     for case in CASES
@@ -101,6 +107,50 @@ def test_as_a_denial_it_denies_what_it_matches(
     loaded = load_policies([policy_file(tmp_path, case, case.get("action", "DENY"))])
     open_ = Policy("open", action=Action.ALLOW, rules=(Rule(),))
     assert allows([*loaded.policies, open_], case, given) is (verdict == "deny")
+
+
+def test_every_field_and_every_key_has_a_row() -> None:
+    """Of Istio's schema: what is only ours is held in tests/authz/test_superset.py."""
+    text = Path(__file__).with_name("cases.yaml").read_text("utf-8")
+    for field in SOURCE_FIELDS:
+        assert re.search(rf"\b{field}: \[", text), field
+        assert re.search(rf"\bnot{field[0].upper()}{field[1:]}: \[", text), field
+    for field in ("methods", "hosts", "paths", "ports"):
+        assert re.search(rf"\b{field}: \[", text), field
+        assert re.search(rf"\bnot{field.capitalize()}: \[", text), field
+    for key in KEYS:
+        if name_of(key) not in OURS:
+            assert f"key: {name_of(key)}" in text or f'key: "{name_of(key)}[' in text, key
+
+
+ORDER = [
+    ("allow", "deny", False),
+    ("deny", "allow", False),
+    ("allow", "allow", True),
+    ("deny", "deny", False),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "allowed"), ORDER)
+def test_any_denial_denies_in_whatever_order(first: str, second: str, *, allowed: bool) -> None:
+    policies = [
+        Policy(f"{number}", action=Action[action.upper()], rules=(Rule(),))
+        for number, action in enumerate((first, second))
+    ]
+    assert allows(policies, {}, {}) is allowed
+
+
+def test_one_allowance_that_applies_must_match_and_any_of_several_suffices() -> None:
+    none, other = (
+        Policy("none"),
+        Policy("other", rules=(Rule(when=(Condition("request.headers[a]", ("1",)),)),)),
+    )
+    assert not allows([none], {}, {})
+    assert not allows([none, other], {}, {})
+    assert allows([none, other], {}, {"headers": {"a": "1"}})
+    assert not PolicySet([none], default_action=Action.ALLOW).decide(Request("GET", "/")).allowed
+    assert PolicySet([], default_action=Action.ALLOW).decide(Request("GET", "/")).allowed
+    assert not PolicySet([]).decide(Request("GET", "/")).allowed
 
 
 def test_an_unknown_workload_meets_denials_and_no_allowances() -> None:

@@ -20,7 +20,14 @@ from envoy_authz.core.mutations import Changes, Mutator
 from envoy_authz.core.options import Options, PathAmbiguity
 from envoy_authz.core.paths import is_odd, normalizer, without_query
 from envoy_authz.core.policy import Action, Operation, Policy
-from envoy_authz.core.readings import MOST_READINGS, differing, host_readings, is_odd_host, path_readings
+from envoy_authz.core.readings import (
+    MOST_CHARACTERS,
+    MOST_READINGS,
+    differing,
+    host_readings,
+    is_odd_host,
+    path_readings,
+)
 from envoy_authz.core.request import RequestView
 
 _DEFAULTS = Options()
@@ -93,9 +100,9 @@ class PolicySet:
 
         *allowed* stands for what ALLOW policies say, if it is given: DENY policies and the guard still deny.
         """
-        received = request.path
+        received = request.path.partition("?")[0] if "?" in request.path else request.path
         path = without_query(received)
-        odd = is_odd(path) or "#" in received
+        odd = is_odd(path) or path is not received
         facts = self._facts(request, self._normalize(path) if odd else path, authentication)
         decision = self._enforced(facts, allowed)
         ambiguity = None
@@ -183,6 +190,8 @@ class PolicySet:
         self, facts: Facts, received: str, authentication: Authentication, allowed: Decision | None
     ) -> Ambiguity | None:
         """Return how else the request may be read, and be denied; *received* is a path that is odd, or empty."""
+        if len(received) > MOST_CHARACTERS:
+            return Ambiguity("path", facts.path, "too long to be read in every way", self._unmatched)
         if received:
             other = differing(
                 path_readings(received),

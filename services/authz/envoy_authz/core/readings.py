@@ -11,6 +11,8 @@ from envoy_authz.core.paths import decode_and_merge_slashes, merge_slashes, norm
 
 _SLASHES = re.compile(r"[/\\]{2,}")
 _MAX_PORT_DIGITS = 5
+MOST_CHARACTERS = 4096
+"""How long a path may be that is read in every way; to read a longer one holds up everybody else's requests."""
 MOST_READINGS = 32
 """How many readings of one path are looked at; one with more is ambiguous."""
 _ASCII = bytes(range(128)).decode()

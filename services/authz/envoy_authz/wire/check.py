@@ -100,7 +100,9 @@ class CheckAdapter:
             return self._decided(view, authentication)
         except DecodeError:
             return self._unread(None)
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # a panic of a library in Rust (cryptography) is no Exception
             error_id = secrets.token_hex(8)
             LOG.exception("a check failed and was denied", extra={"error_id": error_id})
             return self._failed(error_id, view)
