@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SOVEREIGN := build/sovereign/.installed
 PROCESSES ?= 3
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -23,10 +24,16 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(SOVEREIGN): tests/planes/sovereign.lock
+	@echo "installing Sovereign, a control plane of the tests, into build/sovereign"
+	$(PYTHON) -m venv --clear build/sovereign
+	build/sovereign/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 demo: $(STAMP) ## Envoy with all three services, and what each does (ONCE=1, DEMO_PORT=8000)
 	@$(BIN)/python -m envoy_demo $(if $(filter-out 0,$(ONCE)),--once)
 
-test: $(STAMP) ## run the whole test suite (TESTS=path for a part, PROCESSES=0 for one after another)
+test: $(STAMP) $(SOVEREIGN) ## run the whole test suite (TESTS=path for a part, PROCESSES=0 for one after another)
 	@command -v redis-server >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq redis-server; } || \
 		echo "No redis-server: the tests on Debian's Redis are skipped"
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(TESTS)
@@ -64,6 +71,7 @@ lock: $(STAMP) ## renew the locked dependencies from pyproject.toml (UPGRADE=1 f
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra authz --extra ratelimit --extra tap --extra otlp --constraint requirements.lock \
 		--output-file requirements-services.lock pyproject.toml
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file tests/planes/sovereign.lock tests/planes/sovereign.in
 
 clean: ## remove .venv and all caches
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
