@@ -8,10 +8,10 @@ PROCESSES ?= 3
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench soak fuzz lint format protos lock clean
+.PHONY: help setup demo test screenshots bench soak fuzz lint format protos lock clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make .venv with the locked dependencies and this project, editable
 
@@ -36,7 +36,12 @@ demo: $(STAMP) ## Envoy with all three services, and what each does (ONCE=1, DEM
 test: $(STAMP) $(SOVEREIGN) ## run the whole test suite (TESTS=path for a part, PROCESSES=0 for one after another)
 	@command -v redis-server >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq redis-server; } || \
 		echo "No redis-server: the tests on Debian's Redis are skipped"
+	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq chromium; } || \
+		echo "No chromium: the tests of the tap console are skipped"
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(TESTS)
+
+screenshots: $(STAMP) ## renew the pictures of the tap console in docs/images
+	CONSOLE_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/tap/console/test_story.py tests/tap/console/test_hostile.py
 
 bench: $(STAMP) ## measure services and transports with h2load (ROUNDS=3 ONLY=authz); writes build/bench
 	@command -v h2load >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq nghttp2-client; }

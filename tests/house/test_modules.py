@@ -10,7 +10,7 @@ MODULES = sorted(
     path
     for folder in ("services", "tests", "protos")
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in {".py", ".lua", ".proto"} and not path.stem.endswith("_pb2")
+    if path.suffix in {".py", ".lua", ".proto", ".js", ".css"} and not path.stem.endswith("_pb2")
 )
 
 

@@ -101,6 +101,14 @@ async def test_the_index_names_the_paths_and_a_services_own_routes_are_served(
     assert (await client.put("/sessions/one")).text == "one"
 
 
+async def test_a_service_with_a_page_of_its_own_shows_that_as_the_index() -> None:
+    views = AdminViews(lambda: Readiness(ready=True), bytes, dict)
+    app = admin_app(views, [Route("/", lambda _request: Response("a page"))])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        assert (await client.get("/")).text == "a page"
+        assert (await client.get("/livez")).text == "ok\n"
+
+
 async def test_an_unknown_path_is_404_and_another_method_405(client: httpx.AsyncClient) -> None:
     assert (await client.get("/unknown")).status_code == 404
     for method in ("POST", "PUT", "DELETE", "PATCH"):

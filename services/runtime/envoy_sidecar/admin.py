@@ -65,7 +65,9 @@ def admin_app(views: AdminViews, routes: Sequence[BaseRoute] = ()) -> Starlette:
         paths = [route.path for route in (*own, *routes) if isinstance(route, Route)]
         return _text("\n".join(sorted(paths)) + "\n")
 
-    return Starlette(routes=[Route("/", index), *own, *routes])
+    # A service that has a page shows that instead.
+    has_page = any(isinstance(route, Route) and route.path == "/" for route in routes)
+    return Starlette(routes=[*([] if has_page else [Route("/", index)]), *own, *routes])
 
 
 def _text(text: str, status: int = 200) -> Response:

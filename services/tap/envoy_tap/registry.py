@@ -13,6 +13,7 @@ from envoy_tap.core.annotations import taken_off
 from envoy_tap.core.events import Loss
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.policy import Policy
+from envoy_tap.core.redaction.explained import Redacted, explained
 from envoy_tap.core.redaction.redactor import Redactor
 from envoy_tap.core.redaction.rules import Redaction
 from envoy_tap.core.session import MAXIMA, Limits, Progress, Session, SessionError, State, Verdict
@@ -159,6 +160,11 @@ class Registry:
     def redacted(self, exchange: Exchange) -> Exchange:
         """Return *exchange*, which was admitted, as it may be stored; from any thread."""
         return self._redactors.get(exchange.tap_id, self._unknown).redacted(exchange)
+
+    def explained(self, exchange: Exchange) -> list[Redacted]:
+        """Return what was taken out of *exchange*, and why; from any thread. Raises KeyError without its session."""
+        rules = self._sessions[exchange.tap_id].session.redaction
+        return explained(exchange, rules, self._policy.never_headers)
 
     def lose(self, exchange: Exchange, loss: Loss) -> None:
         """Count *exchange*, which was admitted, as dropped."""

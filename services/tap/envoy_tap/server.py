@@ -17,6 +17,7 @@ from envoy_tap.access import read_tokens
 from envoy_tap.api import Access, Services, routes
 from envoy_tap.archive import Archive
 from envoy_tap.collector import Collector
+from envoy_tap.console import pages
 from envoy_tap.core.exchange import Node
 from envoy_tap.core.node import Proxy
 from envoy_tap.descriptors import Descriptors, DescriptorsError
@@ -83,8 +84,9 @@ class TapSidecar:
         )
 
     def routes(self) -> Sequence[BaseRoute]:
-        """Return the session API, for the admin server."""
-        return routes(Services(self.registry, self._archive, self._nodes, self._access, self._schema))
+        """Return the session API and the console, for the admin server."""
+        services = Services(self.registry, self._archive, self._nodes, self._access, self._schema)
+        return [*routes(services), *pages.routes()]
 
     def reload(self) -> str:
         """Do nothing: policy and tokens are read once."""

@@ -1,6 +1,7 @@
 """The routes about what was captured, and about predicates."""
 
 import asyncio
+from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -30,15 +31,21 @@ class ExchangeRoutes:
         return JSONResponse({"exchanges": page.exchanges, "last": page.last, "next": page.next})
 
     async def show(self, request: Request, _person: Person) -> Response:
-        """GET /sessions/{id}/exchanges/{seq}."""
+        """GET /sessions/{id}/exchanges/{seq}; `redactions` say what was taken out, where and why."""
         session_id, seq = asked.session_id(request), asked.seq(request)
         self._registry.get(session_id)
         found = await self._archive.one(session_id, seq)
         exchange = exchange_of(found)
         # Large and hostile bodies take their time.
         read = await asyncio.to_thread(decoded, exchange, self._schema)
+        redactions = await asyncio.to_thread(self._registry.explained, exchange)
         return JSONResponse(
-            {"summary": summary(exchange, seq), "exchange": found, "decoded": as_object(read)}
+            {
+                "summary": summary(exchange, seq),
+                "exchange": found,
+                "decoded": as_object(read),
+                "redactions": [asdict(place) for place in redactions],
+            }
         )
 
     async def predicate(self, request: Request, _person: Person) -> Response:

@@ -1,0 +1,45 @@
+// What is done with one exchange: copied, replayed.
+
+import { announce, button, fill, h } from "./dom.js";
+import { dialog } from "./help.js";
+
+/** Put text on the clipboard; where the browser forbids that (plain HTTP to another machine), show it to be taken. */
+export async function copyText(text, said) {
+  try {
+    await navigator.clipboard.writeText(text);
+    announce(said);
+  } catch {
+    const field = h("textarea", { class: "take", rows: 12, readonly: true, "aria-label": "The text to copy" });
+    field.value = text;
+    dialog("Copy this", h("p", { class: "hint" }, "This browser gives no page of plain HTTP its clipboard."), field);
+    field.select();
+  }
+}
+
+/** Ask where an exchange is to be sent again, and show what came of it. */
+export function replayDialog({ api, me, id, summary }) {
+  const known = me.replay_to ?? [];
+  const target = known.length
+    ? h("select", { id: "replay-to" }, known.map((url) => h("option", { value: url }, url)))
+    : h("input", { id: "replay-to", type: "url", placeholder: "http://127.0.0.1:8000", spellcheck: "false" });
+  const answer = h("div", { role: "status" });
+  const send = async () => {
+    fill(answer, "Sending…");
+    try {
+      const found = await api.post(`/sessions/${id}/exchanges/${summary.seq}/replay`, { to: target.value.trim() });
+      fill(answer, h("pre", { class: "text" }, JSON.stringify(found, null, 2)));
+    } catch (error) {
+      fill(answer, h("p", { class: "problem", role: "alert" }, `${error.message}${error.hint ? `; ${error.hint}` : ""}`));
+    }
+  };
+  const isSafe = ["GET", "HEAD", "OPTIONS"].includes(summary.method);
+  dialog(
+    `Send #${summary.seq} again`,
+    h("p", {}, h("code", {}, `${summary.method} ${summary.path}`)),
+    !isSafe && h("p", { class: "notice" }, `${summary.method} may change things where it is sent.`),
+    h("p", { class: "hint" }, "Only to the targets that the service was started with (--replay-to). What was redacted is sent as its placeholder."),
+    h("div", { class: "field" }, h("label", { for: "replay-to" }, "Target"), target),
+    h("div", { class: "actions" }, button("Send it", { icon: "replay", kind: "primary" }, send)),
+    answer,
+  );
+}
