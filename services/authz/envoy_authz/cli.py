@@ -5,10 +5,19 @@ from typing import Annotated, NoReturn
 
 from cyclopts import Parameter, validators
 
+from envoy_authz.commands.asked import RequestOptions
+from envoy_authz.commands.check import ServiceOptions
+from envoy_authz.commands.check import check as check_command
+from envoy_authz.commands.compare import MOST
+from envoy_authz.commands.diff import diff as diff_command
+from envoy_authz.commands.explain import explain as explain_command
 from envoy_authz.commands.lint import lint as lint_command
 from envoy_authz.commands.output import FormatOption
+from envoy_authz.commands.replay import replay as replay_command
 from envoy_authz.commands.run_tests import run_tests
-from envoy_authz.commands.source import Deciding, PathsArgument
+from envoy_authz.commands.source import Deciding, PathsArgument, PoliciesOption
+from envoy_authz.commands.token import TokenOptions
+from envoy_authz.commands.token import token as token_command
 from envoy_authz.server import AuthzSidecar
 from envoy_authz.settings import DEFAULT_ADMIN, AuthzSettings
 from envoy_sidecar import cli
@@ -66,6 +75,73 @@ def test(
 ) -> int:
     """Run the cases of PolicyTest files against policies. Exit code 1 if one fails, or too few rules are matched."""
     return run_tests(paths, tests, form, deciding=deciding, min_coverage=min_coverage, junit_file=junit)
+
+
+@app.command
+def explain(
+    paths: PathsArgument,
+    /,
+    *,
+    request: RequestOptions | None = None,
+    deciding: Deciding | None = None,
+    every: Annotated[
+        bool, Parameter(name="--all", negative=(), help="Show also rules that are about something else.")
+    ] = False,
+    form: Annotated[FormatOption, Parameter(name="--format")] = "text",
+) -> int:
+    """Say how policies decide a request, why, and the smallest change that would turn it around. Exit code 1 if denied."""
+    return explain_command(paths, request or RequestOptions(), form, deciding=deciding, every=every)
+
+
+@app.command
+def check(
+    *,
+    service: ServiceOptions | None = None,
+    request: RequestOptions | None = None,
+    form: Annotated[FormatOption, Parameter(name="--format")] = "text",
+) -> int:
+    """Ask a running service about a request, as Envoy does. Exit code 1 if it is denied, 2 if there is no answer."""
+    return check_command(service or ServiceOptions(), request or RequestOptions(), form)
+
+
+@app.command
+def diff(
+    old: Annotated[Path, Parameter(help="The policies as they are: a file or a folder.")],
+    new: Annotated[Path, Parameter(help="The policies as they are to be.")],
+    /,
+    *,
+    deciding: Deciding | None = None,
+    no_new_allows: Annotated[
+        bool, Parameter(negative=(), help="Exit code 1 only if something is allowed that was not.")
+    ] = False,
+    max_requests: Annotated[
+        int, Parameter(validator=validators.Number(gte=1), help="How many requests are tried at most.")
+    ] = MOST,
+    form: Annotated[FormatOption, Parameter(name="--format")] = "text",
+) -> int:
+    """Show which requests new policies decide otherwise, what is newly allowed first. Exit code 1 if there are any."""
+    return diff_command(old, new, form, deciding=deciding, most=max_requests, no_new_allows=no_new_allows)
+
+
+@app.command
+def replay(
+    logs: Annotated[tuple[Path, ...], Parameter(help="Files of the decision log.", negative=())],
+    /,
+    *,
+    policies: PoliciesOption,
+    deciding: Deciding | None = None,
+    form: Annotated[FormatOption, Parameter(name="--format")] = "text",
+) -> int:
+    """Take the decisions of a log again by other policies, and show those that flip. Exit code 1 if there are any."""
+    return replay_command(logs, policies, form, deciding=deciding)
+
+
+@app.command
+def token(
+    *, options: TokenOptions, form: Annotated[FormatOption, Parameter(name="--format")] = "text"
+) -> int:
+    """Make a signed token, its key and its JWK Set, for development and tests."""
+    return token_command(options, form)
 
 
 @app.command

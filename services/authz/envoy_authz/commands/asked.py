@@ -9,13 +9,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
-from envoy_authz.authenticators.request_authentication import RequestAuthenticator
 from envoy_authz.commands.curl import request_from_curl
 from envoy_authz.commands.source import Source
 from envoy_authz.core.authentication import ANONYMOUS, Authentication, VerifiedToken
 from envoy_authz.core.patterns import SPIFFE_SCHEME
 from envoy_authz.core.request import Request
-from envoy_authz.tokens.sources import KeyRing
 from envoy_authz.wire_json import request_from_json
 from envoy_sidecar.settings import SettingsError
 
@@ -45,6 +43,7 @@ class RequestOptions:
     host: Annotated[str | None, Parameter(help="The authority, with its port if it has one.")] = None
     header: Annotated[tuple[str, ...], Parameter(help="'name: value'; may be repeated.", negative=())] = ()
     body: Annotated[str | None, Parameter(help="The body, as text.")] = None
+    scheme: Annotated[str | None, Parameter(help="http or https.")] = None
     principal: Annotated[
         str | None, Parameter(help="The caller's SPIFFE identity, with or without spiffe://.")
     ] = None
@@ -54,28 +53,31 @@ class RequestOptions:
         Parameter(validator=validators.Number(gte=1, lte=65535), help="That the client connected to."),
     ] = None
     sni: Annotated[str | None, Parameter(help="The server name in the TLS handshake.")] = None
+    destination: Annotated[str | None, Parameter(help="The IP address that the client connected to.")] = None
     namespace: Annotated[str | None, Parameter(help="The workload's (context_extensions).")] = None
     label: Annotated[
         tuple[str, ...], Parameter(help="name=value of the workload (context_extensions).", negative=())
+    ] = ()
+    context: Annotated[
+        tuple[str, ...], Parameter(help="name=value of context_extensions, for CEL.", negative=())
     ] = ()
     claims: Annotated[
         str | None, Parameter(help="A verified token's claims, as a JSON object, instead of a token.")
     ] = None
 
     def read(self, source: Source | None = None) -> Asked:
-        """Return the request; a token in it is verified by the RequestAuthentication of *source*.
+        """Return the request, its caller and its tokens as *source* knows them; without one, as they are shown.
 
         Raises SettingsError for what can't be read.
         """
         request = self._parts(self._base())
+        if source is not None:
+            request = replace(request, source_principal=source.callers.identify(request))
         if self.claims is not None:
             return Asked(request, Authentication(tokens=(_token(self.claims),)))
-        if source is None or not source.loaded.authentications:
+        if source is None or source.authenticator is None:
             return Asked(request)
-        authenticator = RequestAuthenticator(
-            source.loaded.authentications, KeyRing(), root_namespace=source.policies.options.root_namespace
-        )
-        return Asked(request, authenticator.authenticate(request))
+        return Asked(request, source.authenticator.authenticate(request))
 
     def _base(self) -> Request:
         if self.request is not None and self.curl is not None:
@@ -98,6 +100,8 @@ class RequestOptions:
             "body": None if self.body is None else self.body.encode(errors="surrogateescape"),
             "source_principal": None if self.principal is None else spiffe(self.principal),
             "source_address": self.address,
+            "destination_address": self.destination,
+            "scheme": self.scheme,
             "destination_port": self.port,
             "sni": self.sni,
             "request_headers": {**base.request_headers, **_pairs("--header", self.header, ":")},
@@ -106,7 +110,8 @@ class RequestOptions:
         return replace(base, **{name: value for name, value in changes.items() if value is not None})
 
     def _context(self) -> dict[str, str]:
-        context = {f"labels.{name}": value for name, value in _pairs("--label", self.label, "=").items()}
+        context = _pairs("--context", self.context, "=")
+        context |= {f"labels.{name}": value for name, value in _pairs("--label", self.label, "=").items()}
         return context if self.namespace is None else {"namespace": self.namespace, **context}
 
 

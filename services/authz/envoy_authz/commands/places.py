@@ -42,6 +42,13 @@ class Places:
         """Return where a rule stands, as `file:line:col`."""
         return str(self.finding(policy, ("rules", rule), "", "").position)
 
+    def of(self, full_name: str, rule: int) -> str:
+        """Return the same for a policy by its full name; empty if it is not there."""
+        namespace, _slash, name = full_name.rpartition("/")
+        if (namespace, name) not in self._documents:
+            return ""
+        return self.at(Policy(name, namespace), rule)
+
 
 def _below(node: Node, key: str | int) -> Node | None:
     if isinstance(key, str):

@@ -1,14 +1,19 @@
 """Where a command finds policies, and how they decide: the options of `serve` that must be the same for it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
 
+from envoy_authz.authenticators.configured import IdentitySettings, make_authenticator
+from envoy_authz.authenticators.request_authentication import RequestAuthenticator
 from envoy_authz.config import LoadedPolicies, load_policies
-from envoy_authz.core import Action, Normalization, Options, PathAmbiguity, PolicySet
+from envoy_authz.config.identity import load_identity
+from envoy_authz.core import Action, Authenticator, Normalization, Options, PathAmbiguity, PolicySet
+from envoy_authz.identity.callers import Callers, Peers
+from envoy_authz.tokens.sources import KeyRing
 from envoy_sidecar.config.findings import InvalidConfigurationError
 from envoy_sidecar.settings import SettingsError, source_paths
 
@@ -39,6 +44,9 @@ class Deciding:
     path_ambiguity: Annotated[
         Literal["deny", "report", "off"], Parameter(help="What others would read as a denied path.")
     ] = "deny"
+    identity: Annotated[
+        Path | None, Parameter(help="File that says how callers are known: peers, JWT-SVIDs, API keys.")
+    ] = None
 
     @property
     def options(self) -> Options:
@@ -54,19 +62,36 @@ class Deciding:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Policies as they were read, and compiled."""
+    """Policies as they were read, and compiled; *callers* and *authenticator* say who calls, as in the service.
+
+    Keys by HTTPS are not fetched, and no issuer is asked about a token.
+    """
 
     loaded: LoadedPolicies
     policies: PolicySet
+    callers: Callers = field(default_factory=lambda: Callers(Peers()))
+    authenticator: Authenticator | None = None
 
 
 def load(paths: Sequence[Path], deciding: Deciding | None) -> Source:
     """Return the policies of *paths*. Raises SettingsError, with all findings, if they can't be used."""
-    options = (deciding or Deciding()).options
+    chosen = deciding or Deciding()
+    options = chosen.options
     try:
         loaded = load_policies(
             paths, normalization=options.normalization, root_namespace=options.root_namespace
         )
+        identity = IdentitySettings() if chosen.identity is None else load_identity(chosen.identity)
     except InvalidConfigurationError as error:
         raise SettingsError(f"the policies can't be used:\n{error}") from None
-    return Source(loaded, PolicySet(loaded.policies, options=options))
+    callers = Callers(identity.peers)
+    others: list[Authenticator] = []
+    if loaded.authentications:
+        root = options.root_namespace
+        others.append(RequestAuthenticator(loaded.authentications, KeyRing(), root_namespace=root))
+    return Source(
+        loaded,
+        PolicySet(loaded.policies, options=options),
+        callers,
+        make_authenticator(identity, callers, None, others),
+    )
