@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from envoy_authz.commands import dimensions as dim
 from envoy_authz.commands.asked import Asked
 from envoy_authz.commands.boxes import Clause, scope_tests
-from envoy_authz.commands.judge import Verdict, issuers_of, judge
+from envoy_authz.commands.judge import Verdict, judge, trusted
 from envoy_authz.commands.source import Source
 from envoy_authz.commands.space import Box, Plan, Point, Space
 from envoy_authz.core.policy import Action, Policy
@@ -54,20 +55,17 @@ class _Sets(NamedTuple):
         return judge(self.old, asked, self.issuers), judge(self.new, asked, self.issuers)
 
 
-def _audiences(*sources: Source) -> list[str]:
-    rules = (rule for one in sources for document in one.loaded.authentications for rule in document.rules)
-    return sorted({audience for rule in rules for audience in rule.audiences})
-
-
 def compare(old: Source, new: Source, most: int = MOST) -> Comparison:
     """Return what *new* decides otherwise than *old*, of at most about *most* requests; what is new allowed first."""
-    sets = _Sets(old, new, issuers_of(old, new))
-    space = Space((old.policies, new.policies), issuers=sorted(sets.issuers), audiences=_audiences(old, new))
+    sets = _Sets(old, new, frozenset(trusted(old, new)))
+    space = Space((old.policies, new.policies), issuers=trusted(old, new))
+    otherwise = old.loaded.authentications != new.loaded.authentications
+    also = frozenset({dim.TOKEN, dim.AUDIENCE} & space.values.keys()) if otherwise else frozenset()
     comparison = Comparison()
     found: dict[Key, Change] = {}
     tried: set[Key] = set()
     everything = [box for boxes in space.boxes for box in boxes]
-    plans = sorted((space.plan(box, everything) for box in _changed(space, old, new)), key=_size)
+    plans = sorted((space.plan(box, everything, also) for box in _changed(space, old, new)), key=_size)
     for place, plan in enumerate(plans):
         share = (most - comparison.requests) // (len(plans) - place)
         comparison.whole = comparison.whole and plan.size <= share

@@ -11,7 +11,7 @@ from envoy_authz.authenticators.workloads import workload_of_request
 from envoy_authz.commands.asked import Asked, RequestOptions
 from envoy_authz.commands.dimensions import Value, written
 from envoy_authz.commands.flip import Flip, Search, decide, smallest_flips
-from envoy_authz.commands.judge import Verdict
+from envoy_authz.commands.judge import Verdict, trusted
 from envoy_authz.commands.output import Format, console, print_json, table
 from envoy_authz.commands.places import Places
 from envoy_authz.commands.shown import as_data, as_options
@@ -32,8 +32,7 @@ def explain(
     source = load(paths, deciding)
     asked = request.read(source)
     verdict = decide(source.policies, asked)
-    issuers = [rule.issuer for one in source.loaded.authentications for rule in one.rules]
-    search = smallest_flips(source.policies, asked, tuple(issuers))
+    search = smallest_flips(source.policies, asked, trusted(source))
     outcome = source.policies.evaluate(asked.request, asked.authentication)
     walks = walk(source.policies, asked)
     explained = _Explained(source, asked, verdict, outcome, walks, search, Places(paths))
@@ -143,21 +142,28 @@ class _Explained:
 
     def _print_rules(self, out: Console, *, every: bool) -> None:
         rows: list[tuple[object, ...]] = []
+        left_out = 0
+        few = every or sum(len(one.rules) for one in self.walks) <= _FEW
         for one in self.walks:
-            action = f"{one.policy.action.value}{' (dry run)' if one.policy.dry_run else ''}"
+            policy = (
+                f"{one.policy.action.value}{' (dry run)' if one.policy.dry_run else ''}",
+                one.policy.full_name,
+            )
             if not one.applies:
-                rows.append((action, one.policy.full_name, "", "does not apply", one.scope))
+                rows.extend([(*policy, "", "does not apply", one.scope)] if few else [])
+                left_out += not few
                 continue
             if not one.rules:
-                rows.append((action, one.policy.full_name, "", "no rule", "it matches nothing"))
+                rows.append((*policy, "", "no rule", "it matches nothing"))
             for rule in one.rules:
-                if not every and _hopeless(rule, self.walks):
+                if not few and len(rule.failed) > 1:
+                    left_out += 1
                     continue
-                why = "\n".join(_why(part) for part in rule.failed)
-                rows.append(
-                    (action, one.policy.full_name, rule.number, "matches" if rule.matched else "no", why)
-                )
+                why = "\n".join(map(_why, rule.failed))
+                rows.append((*policy, rule.number, "matches" if rule.matched else "no", why))
         out.print(table("", ("action", "policy", "rule", "", "what failed"), rows))
+        if left_out:
+            out.print(Text(f"and {left_out} about something else, or for other workloads: --all shows them"))
         out.print()
 
     def _print_changes(self, out: Console) -> None:
@@ -183,11 +189,6 @@ class _Explained:
 
 
 _FEW = 20
-
-
-def _hopeless(rule: RuleWalk, walks: Sequence[PolicyWalk]) -> bool:
-    """Whether a rule is about something else altogether, where there are many."""
-    return not rule.matched and len(rule.failed) > 1 and sum(len(one.rules) for one in walks) > _FEW
 
 
 def _parts(rule: RuleWalk) -> Iterator[Part]:

@@ -1,6 +1,6 @@
 """The smallest change to a request that turns its decision around: searched among what policies tell apart, and decided."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import combinations, islice, product
@@ -53,10 +53,12 @@ def decide(policies: PolicySet, asked: Asked) -> Verdict:
     return verdict_of(policies.evaluate(asked.request, asked.authentication))
 
 
-def smallest_flips(policies: PolicySet, asked: Asked, issuers: tuple[str, ...] = ()) -> Search:
-    """Return the smallest changes to *asked* that turn its decision around."""
+def smallest_flips(
+    policies: PolicySet, asked: Asked, issuers: Mapping[str, Sequence[str]] | None = None
+) -> Search:
+    """Return the smallest changes to *asked* that turn its decision around; new tokens are of *issuers*."""
     normal = dim.put(asked, dim.PATH, policies.facts(asked.request).path)
-    space = Space([policies], around=[asked, normal], issuers=issuers)
+    space = Space([policies], around=[asked, normal], issuers=issuers or {})
     allowed = decide(policies, asked).allowed
     current = {name: dim.get(asked, name, hops=space.hops) for name in space.values}
     requests = 0

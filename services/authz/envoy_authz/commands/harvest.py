@@ -39,17 +39,14 @@ class _Identities:
 
 
 def harvest(
-    policies: Sequence[PolicySet],
-    requests: Iterable[Asked],
-    issuers: Sequence[str],
-    audiences: Sequence[str] = (),
+    policies: Sequence[PolicySet], requests: Iterable[Asked], issuers: Mapping[str, Sequence[str]]
 ) -> dict[str, list[Value]]:
     """Return the values to try in each dimension that any of *policies* asks about; the plainest come first.
 
-    The values of *requests* are among them. *issuers* and *audiences* are those of the tokens that are trusted.
+    The values of *requests* are among them. *issuers* are those that are trusted, with their audiences.
     """
     found: dict[str, dict[tuple[type, Value], Value]] = {}
-    for name, value in _values(policies, issuers, audiences):
+    for name, value in _values(policies, issuers):
         values = found.setdefault(name, {})
         if not values:
             values.update({(type(fresh), fresh): fresh for fresh in _plain(name)})
@@ -74,7 +71,7 @@ def _last_fresh(name: str, values: list[Value]) -> list[Value]:
 
 
 def _values(
-    policies: Sequence[PolicySet], issuers: Sequence[str], audiences: Sequence[str]
+    policies: Sequence[PolicySet], issuers: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, Value]]:
     who = _Identities()
     hops = policies[0].options.trusted_hops
@@ -89,7 +86,7 @@ def _values(
         for identity in around.around_identities(who.domains, who.namespaces, who.accounts):
             yield dim.PRINCIPAL, identity
     yield from ((dim.TOKEN, f"{issuer}/somebody") for issuer in issuers)
-    yield from ((dim.AUDIENCE, audience) for audience in audiences)
+    yield from ((dim.AUDIENCE, audience) for audiences in issuers.values() for audience in audiences)
 
 
 def _of_policy(policy: Policy, hops: int, who: _Identities) -> Iterator[tuple[str, Value]]:

@@ -59,10 +59,13 @@ def verdict_of(outcome: Outcome) -> Verdict:
     )
 
 
-def issuers_of(*sources: Source) -> frozenset[str]:
-    """Return the issuers that the RequestAuthentication of any of *sources* trusts."""
-    documents = (document for source in sources for document in source.loaded.authentications)
-    return frozenset(rule.issuer for document in documents for rule in document.rules)
+def trusted(*sources: Source) -> Mapping[str, list[str]]:
+    """Return the issuers that the RequestAuthentication of any of *sources* trusts, with the audiences it asks for."""
+    issuers: dict[str, list[str]] = {}
+    for document in (document for source in sources for document in source.loaded.authentications):
+        for rule in document.rules:
+            issuers.setdefault(rule.issuer, []).extend(rule.audiences)
+    return issuers
 
 
 def judge(source: Source, asked: Asked, issuers: frozenset[str] = frozenset()) -> Verdict:

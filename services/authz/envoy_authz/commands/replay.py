@@ -10,7 +10,7 @@ from rich.text import Text
 from envoy_authz.commands import dimensions as dim
 from envoy_authz.commands.boxes import Clause
 from envoy_authz.commands.dimensions import written
-from envoy_authz.commands.judge import Verdict, issuers_of, verdict_of
+from envoy_authz.commands.judge import Verdict, trusted, verdict_of
 from envoy_authz.commands.output import Format, console, print_json, say
 from envoy_authz.commands.places import Places
 from envoy_authz.commands.records import Logged, Unread, read_log
@@ -69,7 +69,7 @@ def replay(logs: tuple[Path, ...], paths: Sequence[Path], form: Format, *, decid
     source = load(paths, deciding)
     replayed = Replayed()
     judged = _Judged(source)
-    for logged in read_log(logs, replayed.unread, issuers_of(source)):
+    for logged in read_log(logs, replayed.unread, frozenset(trusted(source))):
         _take(logged, judged, replayed)
     if form == "json":
         print_json(_data(replayed, Places(paths)))

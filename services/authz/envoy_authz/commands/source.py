@@ -12,6 +12,7 @@ from envoy_authz.authenticators.request_authentication import RequestAuthenticat
 from envoy_authz.config import LoadedPolicies, load_policies
 from envoy_authz.config.identity import load_identity
 from envoy_authz.core import Action, Authenticator, Normalization, Options, PathAmbiguity, PolicySet
+from envoy_authz.core.aliases import with_own_names
 from envoy_authz.identity.callers import Callers, Peers
 from envoy_authz.tokens.sources import KeyRing
 from envoy_sidecar.config.findings import InvalidConfigurationError
@@ -85,13 +86,14 @@ def load(paths: Sequence[Path], deciding: Deciding | None) -> Source:
     except InvalidConfigurationError as error:
         raise SettingsError(f"the policies can't be used:\n{error}") from None
     callers = Callers(identity.peers)
+    policies = [with_own_names(policy, identity.peers.aliases) for policy in loaded.policies]
     others: list[Authenticator] = []
     if loaded.authentications:
         root = options.root_namespace
         others.append(RequestAuthenticator(loaded.authentications, KeyRing(), root_namespace=root))
     return Source(
         loaded,
-        PolicySet(loaded.policies, options=options),
+        PolicySet(policies, options=options),
         callers,
         make_authenticator(identity, callers, None, others),
     )

@@ -40,12 +40,14 @@ class Box:
 
 @dataclass(slots=True)
 class Space:
-    """The values of all *policies*, and those of the requests *around*, and the boxes of each set."""
+    """The values of all *policies*, and those of the requests *around*, and the boxes of each set.
+
+    *issuers* are those that are trusted, each with the audiences of which its tokens must have one.
+    """
 
     policies: Sequence[PolicySet]
     around: Sequence[Asked] = ()
-    issuers: Sequence[str] = ()
-    audiences: Sequence[str] = ()
+    issuers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     values: Mapping[str, list[Value]] = field(init=False)
     boxes: list[list[Box]] = field(init=False)
     _masks: dict[tuple[Test, int], int] = field(init=False, default_factory=dict)
@@ -56,7 +58,7 @@ class Space:
     def __post_init__(self) -> None:
         """Find the values and the boxes."""
         clauses = [list(clauses_of(one)) for one in self.policies]
-        self.values = harvest(self.policies, self.around, self.issuers, self.audiences)
+        self.values = harvest(self.policies, self.around, self.issuers)
         self.boxes = [[self.box(clause, place) for clause in some] for place, some in enumerate(clauses)]
 
     @property
@@ -68,15 +70,21 @@ class Space:
         """Return *base* with the values of *point*; a token comes before its claims."""
         for name in sorted(point, key=lambda name: name != dim.TOKEN):
             base = dim.put(base, name, point[name], hops=self.hops)
+        if dim.TOKEN in point and dim.AUDIENCE not in point and base.authentication.tokens:
+            # Else a token of an issuer that asks for an audience would be refused before any policy.
+            audiences = self.issuers.get(base.authentication.tokens[0].issuer)
+            if audiences:
+                base = dim.put(base, dim.AUDIENCE, audiences[0])
         return base
 
-    def plan(self, box: Box, others: Sequence[Box]) -> "Plan":
-        """Return what to try in *box*, of which *others* tell the requests apart."""
+    def plan(self, box: Box, others: Sequence[Box], also: frozenset[str] = frozenset()) -> "Plan":
+        """Return what to try in *box*, of which *others* tell the requests apart; of *also*, all values."""
         near = [other for other in others if other is not box and other.meets(box)]
         names = dict.fromkeys(
             name for one in (box, *near) for name in (*one.masks, *sorted(one.clause.loose))
         )
-        free = {name for one in (box, *near) for name in one.clause.loose}
+        free = {name for one in (box, *near) for name in one.clause.loose} | also
+        names.update(dict.fromkeys(sorted(also)))
         choices = {
             name: self.kinds(name, box.masks.get(name, -1), near, every=name in free) for name in names
         }

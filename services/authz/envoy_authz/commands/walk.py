@@ -96,7 +96,7 @@ def _policy(policy: Policy, facts: Facts, root_namespace: str) -> PolicyWalk:
     _keys, tests = applies(policy, root_namespace, careful=careful)
     holds = all(test.check(facts) for test in tests)
     scope = "" if holds else _scope(policy, facts)
-    rules = [_rule(rule, number, policy, facts, holds=holds) for number, rule in enumerate(policy.rules)]
+    rules = [_of_tokens(rule, number, policy, facts, holds=holds) for number, rule in enumerate(policy.rules)]
     return PolicyWalk(policy, holds, scope, tuple(rules))
 
 
@@ -115,6 +115,15 @@ def _scope(policy: Policy, facts: Facts) -> str:
     if policy.selector:
         seen += ", labels " + (", ".join(f"{name}={value}" for name, value in labels.items()) or "unknown")
     return f"is for {', '.join(wanted)}; the request is for {seen}"
+
+
+def _of_tokens(rule: Rule, number: int, policy: Policy, facts: Facts, *, holds: bool) -> RuleWalk:
+    """Return the walk by all tokens together, or, of several, by the one that an ALLOW rule needs alone."""
+    whole = _rule(rule, number, policy, facts, holds=holds)
+    if len(facts.tokens) <= 1 or whole.matched is not (policy.action is Action.ALLOW):
+        return whole
+    alone = [_rule(rule, number, policy, one, holds=holds) for one in facts.by_token()]
+    return min(alone, key=lambda walked: (not walked.matched, len(walked.failed)))
 
 
 def _rule(rule: Rule, number: int, policy: Policy, facts: Facts, *, holds: bool) -> RuleWalk:
