@@ -49,7 +49,7 @@ def policies(tmp_path: Path) -> Path:
 
 
 @given(made.policies, made.requests)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_each_flip_turns_the_decision_around(some: tuple[Policy, ...], asked: Asked) -> None:
     policies = made.source(some, Options()).policies
     before = policies.decide(asked.request, asked.authentication).allowed
@@ -62,7 +62,7 @@ def test_each_flip_turns_the_decision_around(some: tuple[Policy, ...], asked: As
 
 
 @given(made.policies, st.lists(made.requests, min_size=4, max_size=4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_where_another_request_is_decided_otherwise_there_is_a_flip(
     some: tuple[Policy, ...], asked: list[Asked]
 ) -> None:
@@ -72,7 +72,7 @@ def test_where_another_request_is_decided_otherwise_there_is_a_flip(
 
 
 @given(made.policies, made.requests)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_walk_matches_where_the_policies_do(some: tuple[Policy, ...], asked: Asked) -> None:
     policies = made.source(some).policies
     walks = walk(policies, asked)

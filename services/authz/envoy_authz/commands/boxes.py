@@ -110,16 +110,17 @@ def clauses_of(policies: PolicySet) -> Iterator[Clause]:
     for policy in policies.policies:
         if policy.dry_run or policy.action is Action.AUDIT:
             continue
-        scope = tuple(scope_tests(policy, policies.options.root_namespace))
+        scope = tuple(
+            scope_tests(policy, policies.options.root_namespace, careful=policy.action is Action.ALLOW)
+        )
         for number, rule in enumerate(policy.rules):
             reads = frozenset(name for text in rule.expressions for name in used_variables(text))
             for tests, loose in _alternatives(rule, policy, policies.options.trusted_hops):
                 yield Clause(policy, number, (*scope, *tests), loose, reads)
 
 
-def scope_tests(policy: Policy, root_namespace: str) -> Iterator[Test]:
-    """Yield the tests whether *policy* applies to the workload."""
-    careful = policy.action is Action.ALLOW
+def scope_tests(policy: Policy, root_namespace: str, *, careful: bool) -> Iterator[Test]:
+    """Yield the tests whether *policy* applies to the workload; one that is unknown has it only if not *careful*."""
     if policy.namespace not in {"", root_namespace}:
         allowed = (policy.namespace,) if careful else (policy.namespace, "")
         yield Test(dim.NAMESPACE, "namespace", allowed)

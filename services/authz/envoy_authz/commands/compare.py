@@ -1,7 +1,7 @@
 """Two sets of policies compared by deciding, with both, the requests that they tell apart."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from envoy_authz.commands.boxes import Clause, scope_tests
 from envoy_authz.commands.judge import Verdict, judge, trusted
 from envoy_authz.commands.source import Source
 from envoy_authz.commands.space import Box, Plan, Point, Space
-from envoy_authz.core.policy import Action, Policy
+from envoy_authz.core.policy import Action, Policy, Rule
 
 NEW_ALLOW, NEW_DENY, OTHER_ANSWER = "new allow", "new deny", "other answer"
 KINDS = (NEW_ALLOW, NEW_DENY, OTHER_ANSWER)
@@ -64,8 +64,11 @@ def compare(old: Source, new: Source, most: int = MOST) -> Comparison:
     comparison = Comparison()
     found: dict[Key, Change] = {}
     tried: set[Key] = set()
-    everything = [box for boxes in space.boxes for box in boxes]
-    plans = sorted((space.plan(box, everything, also) for box in _changed(space, old, new)), key=_size)
+    scopes = [_scope_boxes(space, place, one) for place, one in enumerate((old, new))]
+    everything = [box for boxes in (*space.boxes, *scopes) for box in boxes]
+    plans = sorted(
+        (space.plan(box, everything, also) for box in _changed(space, scopes, old, new)), key=_size
+    )
     for place, plan in enumerate(plans):
         share = (most - comparison.requests) // (len(plans) - place)
         comparison.whole = comparison.whole and plan.size <= share
@@ -126,38 +129,43 @@ def _plainest(sets: _Sets, space: Space, point: Point, by: tuple[object, object]
     return kept
 
 
-def _changed(space: Space, old: Source, new: Source) -> Iterator[Box]:
+def _changed(space: Space, scopes: Sequence[Sequence[Box]], old: Source, new: Source) -> Iterator[Box]:
     """Yield the boxes that a request must be in to be decided otherwise."""
-    before, after = space.boxes
-    others = _namespaces(old) != _namespaces(new) or old.loaded.authentications != new.loaded.authentications
-    known, wanted = (Counter(_identity(box.clause) for box in boxes) for boxes in (before, after))
-    for boxes, elsewhere in ((after, known), (before, wanted)):
-        seen: Counter[Key] = Counter()
-        for box in boxes:
-            key = _identity(box.clause)
-            seen[key] += 1
-            if others or seen[key] > elsewhere[key]:
-                yield box
-    # Without a rule that matches, it counts whether a policy applies, and whether there is any.
-    scopes = [_scopes(one) for one in (old, new)]
-    for place, (ours, theirs) in enumerate((scopes, scopes[::-1])):
-        for policy in ours.values():
-            if others or _scope(policy) not in theirs:
-                root = (old, new)[place].policies.options.root_namespace
-                yield space.box(Clause(policy, 0, tuple(scope_tests(policy, root))), place)
-    if bool(old.policies.policies) != bool(new.policies.policies) or others:
-        yield Box(Clause(Policy(""), 0, ()), {})
+    everything = (
+        _namespaces(old) != _namespaces(new) or old.loaded.authentications != new.loaded.authentications
+    )
+    for before, after in (space.boxes, scopes):
+        known, wanted = (Counter(_identity(box.clause) for box in boxes) for boxes in (before, after))
+        for boxes, elsewhere in ((after, known), (before, wanted)):
+            seen: Counter[Key] = Counter()
+            for box in boxes:
+                key = _identity(box.clause)
+                seen[key] += 1
+                if everything or seen[key] > elsewhere[key]:
+                    yield box
+    if everything or bool(old.policies.policies) != bool(new.policies.policies):
+        yield Box(Clause(Policy("", rules=(Rule(),)), 0, ()), {})
+
+
+def _scope_boxes(space: Space, place: int, source: Source) -> list[Box]:
+    """Return what each ALLOW policy applies to: without a rule that matches, that is where the default does not count."""
+    if source.policies.default_action is not Action.ALLOW:
+        return []
+    root = source.policies.options.root_namespace
+    applying = {
+        _scope(policy): Clause(
+            Policy("", policy.namespace, rules=(Rule(),), selector=policy.selector),
+            0,
+            tuple(scope_tests(policy, root, careful=False)),
+        )
+        for policy in source.policies.policies
+        if policy.action is Action.ALLOW and not policy.dry_run
+    }
+    return [space.box(clause, place) for clause in applying.values()]
 
 
 def _namespaces(source: Source) -> set[str]:
     return {policy.namespace for policy in source.policies.policies}
-
-
-def _scopes(source: Source) -> Mapping[Key, Policy]:
-    allow = (
-        policy for policy in source.policies.policies if policy.action is Action.ALLOW and not policy.dry_run
-    )
-    return {_scope(policy): policy for policy in allow}
 
 
 def _scope(policy: Policy) -> Key:

@@ -8,13 +8,17 @@ from typing import Any
 
 from envoy_authz.commands import dimensions as dim
 from envoy_authz.commands.asked import Asked, token_of
+from envoy_authz.commands.boxes import dimension_of
 from envoy_authz.core.authentication import Authentication, VerifiedToken
 from envoy_authz.core.decision import Reason
 from envoy_authz.core.request import Request
 from envoy_authz.decision_log.masks import MASK
 from envoy_sidecar.settings import SettingsError
 
-_CUT = 4096
+_CUTS = frozenset({256, 2048})
+"""Where the log cuts texts."""
+_MANY = 16
+_MORE = (dim.HEADER, dim.CLAIM, dim.JSON, dim.FORM)
 # What was not decided by policies would not be by others either.
 _NOT_POLICY = frozenset(
     {Reason.UNAUTHENTICATED, Reason.MALFORMED_REQUEST, Reason.TOO_LARGE, Reason.INTERNAL_ERROR}
@@ -23,9 +27,10 @@ _NOT_POLICY = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A decision in the log: `asked` has what was written of the request, `unknown` are dimensions that were masked.
+    """A decision in the log: `asked` has what was written of the request.
 
-    Nothing of a record tells headers, bodies and claims.
+    `unknown` are dimensions that were masked or cut, and `known` those that `--log-attribute` adds: without it
+    nothing tells headers, bodies and claims.
     """
 
     id: str
@@ -34,6 +39,7 @@ class Logged:
     rule: int | None
     asked: Asked
     unknown: frozenset[str]
+    known: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -104,14 +110,39 @@ def _read(data: Mapping[str, Any], issuers: frozenset[str]) -> Logged:
         sni=texts[dim.SNI],
         context=context,
     )
+    asked = Asked(
+        request, Authentication(tokens=tuple(_token(one, issuers) for one in data.get("tokens", ())))
+    )
+    attributes = {
+        key: tuple(map(str, values))
+        for key, values in data.get("attributes", {}).items()
+        if dimension_of(key, 0).startswith(_MORE)
+    }
+    for key, values in attributes.items():
+        asked = _put(asked, key, values)
+        texts[dimension_of(key, 0)] = " ".join(values)
+    unknown = {name for name, text in texts.items() if MASK in text or len(text) in _CUTS}
     return Logged(
         str(data["id"]),
         data["decision"] == "allow",
         str(data["policy"]),
         data["rule"],
-        Asked(request, Authentication(tokens=tuple(_token(one, issuers) for one in data.get("tokens", ())))),
-        frozenset(name for name, text in texts.items() if MASK in text or len(text) >= _CUT),
+        asked,
+        frozenset(unknown),
+        frozenset(dimension_of(key, 0) for key, values in attributes.items() if _tells(key, values)),
     )
+
+
+def _put(asked: Asked, key: str, values: tuple[str, ...]) -> Asked:
+    name = dimension_of(key, 0)
+    if name.startswith(dim.HEADER):
+        return dim.put(asked, name, values[0] if values else None)
+    return dim.put(asked, name, values if len(values) > 1 else values[0] if values else None)
+
+
+def _tells(key: str, values: tuple[str, ...]) -> bool:
+    """Whether an attribute is known: of a body, nothing is what a body that can't be read has too."""
+    return len(values) < _MANY and (bool(values) or not key.startswith("request.body"))
 
 
 def _token(principal: str, issuers: frozenset[str]) -> VerifiedToken:

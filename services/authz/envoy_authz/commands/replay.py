@@ -139,7 +139,7 @@ def _is_known(name: str, logged: Logged) -> bool:
         return False
     if name.startswith(dim.CLAIM) and not logged.asked.authentication.tokens:
         return True  # without a token there is none
-    return name in _KNOWN or name.startswith(dim.LABEL)
+    return name in _KNOWN or name in logged.known or name.startswith(dim.LABEL)
 
 
 def _data(replayed: Replayed, places: Places) -> dict[str, object]:
