@@ -24,7 +24,7 @@ from envoy_ratelimit.stores.connection import ReplyError
 from envoy_ratelimit.stores.lane import Lane, script_call
 from envoy_ratelimit.stores.names import cluster_names, single_names
 from envoy_ratelimit.stores.redis import MAX_ROUNDS, RedisStore, is_per_second
-from tests.ratelimit.servers import Cluster, Server, redis_binary, start_server
+from tests.ratelimit.servers import Cluster, Server, Watched, redis_binary, start_server
 from tests.runtime.serving import Authority
 
 PATIENT_S = 10
@@ -73,6 +73,23 @@ def test_a_user_of_the_acl_needs_no_more_than_the_script_does(processes: Process
     assert_works(f"redis://limiter:hunter2@{hosts}", key_prefix="team:")
     assert_refused(f"redis://limiter:hunter2@{hosts}", "NOPERM|No permissions|permissions")
     assert_refused(f"redis://limiter:not-hunter2@{hosts}", "invalid username-password|WRONGPASS")
+
+
+def test_on_a_cluster_and_with_sentinel_that_user_needs_what_the_page_adds(
+    cluster: Cluster, watched: Watched
+) -> None:
+    rights = ["+evalsha", "+eval", "+script|load", "+ping", "+time", "+mget", "+set", "+del", "~team:*"]
+    more = ["+cluster|slots", "+asking"]
+    for servers, added in ((cluster.nodes, more), ((watched.primary,), ["+role"])):
+        for server in servers:
+            server.ask("ACL", "SETUSER", "limiter", "on", ">hunter2", "-@all", *rights, *added)
+    for spread in ("domain", "bucket"):
+        assert_works(with_login(cluster.url), key_prefix="team:", spread=spread)
+    assert_works(with_login(watched.url), key_prefix="team:")
+
+
+def with_login(url: str) -> str:
+    return url.replace("://", "://limiter:hunter2@")
 
 
 def test_a_password_file_is_read_at_each_connection(processes: Processes, tmp_path: Path) -> None:
