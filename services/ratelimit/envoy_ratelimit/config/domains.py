@@ -6,7 +6,7 @@ Keys that the reference does not have are in `limits.py`, as is all of `rate_lim
 from collections.abc import Iterator
 
 from envoy_ratelimit.config.limits import read_limit
-from envoy_ratelimit.config.texts import required_text, text
+from envoy_ratelimit.config.texts import fields_of, flag, required_text, text
 from envoy_ratelimit.core.rules import Descriptor, Domain
 from envoy_sidecar.config.documents import Node
 from envoy_sidecar.config.findings import Position
@@ -30,7 +30,7 @@ def read_domain(document: Node, reader: Reader, *, whole: bool = True) -> Domain
 
     *whole* says that all of the domain is in this document, so that what `replaces` names must be in it.
     """
-    fields = reader.valued(document, reader.fields(document, _DOMAIN))
+    fields = fields_of(document, _DOMAIN, reader)
     name = required_text(document, fields, "domain", reader)
     domain = Domain(name, _descriptors(fields.get("descriptors"), reader))
     if whole:
@@ -61,7 +61,7 @@ def _descriptors(node: Node | None, reader: Reader) -> tuple[Descriptor, ...]:
 
 
 def _descriptor(node: Node, reader: Reader) -> Descriptor:
-    fields = reader.valued(node, reader.fields(node, _DESCRIPTOR))
+    fields = fields_of(node, _DESCRIPTOR, reader)
     limit, metadata, share = fields.get("rate_limit"), fields.get("metadata"), fields.get("share_threshold")
     for key in _WITH_LIMIT:
         if key in fields and "rate_limit" not in fields:
@@ -69,7 +69,7 @@ def _descriptor(node: Node, reader: Reader) -> Descriptor:
                 fields[key], "does nothing without a rate_limit", "write it beside the rate_limit it is for"
             )
     value = text(fields["value"], reader) if "value" in fields else ""
-    shares = reader.flag(share)
+    shares = flag(share, reader)
     if share is not None and shares and "*" not in value:
         reader.report(
             share, "only the values of a pattern can share a limit", "write a value with `*`, or remove it"
@@ -77,7 +77,7 @@ def _descriptor(node: Node, reader: Reader) -> Descriptor:
     if metadata is not None and metadata.mapping is None:
         reader.report(metadata, f"must be a mapping, is {metadata.kind}", "write it as `key: value`")
     shadow, quota = fields.get("shadow_mode"), fields.get("quota_mode")
-    in_shadow, in_quota = reader.flag(shadow), reader.flag(quota)
+    in_shadow, in_quota = flag(shadow, reader), flag(quota, reader)
     if quota is not None and in_shadow and in_quota:
         reader.warn(quota, "does nothing in shadow_mode", "remove one of both")
     plain = metadata.plain() if metadata is not None else None
@@ -88,8 +88,8 @@ def _descriptor(node: Node, reader: Reader) -> Descriptor:
         shadow_mode=in_shadow,
         descriptors=_descriptors(fields.get("descriptors"), reader),
         quota_mode=in_quota,
-        detailed_metric=reader.flag(fields.get("detailed_metric")),
-        value_to_metric=reader.flag(fields.get("value_to_metric")),
+        detailed_metric=flag(fields.get("detailed_metric"), reader),
+        value_to_metric=flag(fields.get("value_to_metric"), reader),
         share_threshold=shares,
         metadata=plain if isinstance(plain, dict) else None,
     )

@@ -1,6 +1,6 @@
 """One `rate_limit`: the reference's keys, and ours (algorithm, burst, charge, unit_multiplier, on_store_failure)."""
 
-from envoy_ratelimit.config.texts import one_of, required_text, text
+from envoy_ratelimit.config.texts import fields_of, flag, one_of, required_text, text
 from envoy_ratelimit.core.algorithms import Algorithm
 from envoy_ratelimit.core.rule import Charge, FailurePolicy, Rate, Unit
 from envoy_ratelimit.core.rules import Limit
@@ -22,7 +22,7 @@ _POLICIES = tuple(policy.value for policy in FailurePolicy)
 
 def read_limit(node: Node, reader: Reader) -> Limit:
     """Return the limit of a `rate_limit`; not to be used when the reader found an error."""
-    fields = reader.valued(node, reader.fields(node, _RATE_LIMIT))
+    fields = fields_of(node, _RATE_LIMIT, reader)
     name = text(fields["name"], reader) if "name" in fields else ""
     replaces = _replaces(fields.get("replaces"), name, reader)
     algorithm = one_of(fields.get("algorithm"), _ALGORITHMS, reader)
@@ -47,7 +47,7 @@ def _rate(node: Node, fields: dict[str, Node], reader: Reader) -> Rate | None:
     unit, requests, multiplier = (fields.get(key) for key in ("unit", "requests_per_unit", "unit_multiplier"))
     count = reader.whole(requests, MAX_REQUESTS_PER_UNIT) if requests is not None else 0
     units = _positive(multiplier, reader) if multiplier is not None else 1
-    if reader.flag(fields.get("unlimited")):
+    if flag(fields.get("unlimited"), reader):
         if unit is not None:
             reader.report(unit, "an unlimited rate_limit has no unit", "remove `unit`, or `unlimited`")
         for key in _COUNTED:
@@ -56,8 +56,9 @@ def _rate(node: Node, fields: dict[str, Node], reader: Reader) -> Rate | None:
         return None
     if unit is None and node.mapping is not None and "unit" not in node.mapping:
         reader.report(node, "unit is missing", f"write one of {', '.join(_UNITS)}")
-    if requests is None and node.mapping is not None and "requests_per_unit" not in node.mapping:
-        reader.report(node, "requests_per_unit is missing", "write 0 to refuse every request")
+    if requests is None and node.mapping is not None:
+        message = "requests_per_unit is missing, so every request is refused"
+        reader.warn(node, message, "write it, or 0 to say so")
     return Rate(count, _unit(unit, reader) if unit is not None else Unit.SECOND, units)
 
 
