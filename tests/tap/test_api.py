@@ -1,39 +1,17 @@
 """The session API: who is let in, what is refused and how it is said."""
 
 import asyncio
-import hashlib
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from starlette.applications import Starlette
 
 from envoy_sidecar.config.findings import InvalidConfigurationError
-from envoy_sidecar.transport.address import Address
 from envoy_tap import archive, watching
-from envoy_tap.access import read_tokens
-from envoy_tap.api import Access, Services, routes
-from envoy_tap.archive import Archive
-from envoy_tap.core.exchange import Exchange
-from envoy_tap.core.policy import Policy
-from envoy_tap.registry import Registry
-from envoy_tap.session_sink import SessionSink
-from envoy_tap.slot.slot import Slot
-from tests.tap.building import REQUEST, RESPONSE, Clock, exchange
-from tests.tap.stores import sqlite_store
-
-WHY = {"why": "INC-1"}
-URL = "/api/v1/sessions"
-
-
-def entry(name: str, role: str) -> str:
-    sha256 = hashlib.sha256(f"token-of-{name}".encode()).hexdigest()
-    return f"- {{name: {name}, role: {role}, sha256: {sha256}}}\n"
+from envoy_tap.access.tokens import read_tokens
+from tests.tap.api import NODE, URL, WHY, api, bearer, captured, entry, on, store_exchanges
+from tests.tap.building import exchange
 
 
 @pytest.fixture
@@ -41,54 +19,6 @@ def tokens(tmp_path: Path) -> Path:
     path = tmp_path / "tokens.yaml"
     path.write_text(entry("vera", "viewer") + entry("olga", "operator") + entry("adam", "admin"), "utf-8")
     return path
-
-
-NODE = {"id": "edge-1", "cluster": "edge", "sent_version": "1", "acked_version": "1", "nack": ""}
-
-
-@asynccontextmanager
-async def api(
-    data: Path, tokens: Path | None = None, admin: str = "127.0.0.1:9394", host: str = "127.0.0.1:9394"
-) -> AsyncIterator[tuple[httpx.AsyncClient, Registry]]:
-    clock = Clock()
-    store = sqlite_store(data)
-    registry = Registry(Slot(clock), store, Policy(), b"key", clock=clock)
-    access = Access(read_tokens(tokens), Address.parse(admin))
-
-    def nodes() -> list[dict[str, Any]]:
-        return [{**NODE, "sessions": [each.session.id for each in registry.all()]}]
-
-    app = Starlette(routes=list(routes(Services(registry, Archive(store), nodes, access))))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
-        yield client, registry
-    store.close()
-
-
-async def captured(registry: Registry, *exchanges: Exchange, **asked: Any) -> str:
-    """Return the id of a session that has captured *exchanges*."""
-    session_id = (await registry.start({**WHY, **asked}, "x")).session.id
-    store_exchanges(registry, session_id, *exchanges)
-    return session_id
-
-
-def store_exchanges(registry: Registry, session_id: str, *exchanges: Exchange) -> None:
-    for each in exchanges:
-        admitted = registry.admit(replace(each, tap_id=session_id))
-        assert admitted is not None
-        SessionSink(registry._store).write([registry.redacted(admitted)])
-        registry.stored(admitted)
-
-
-def on(path: bytes, status: bytes = b"200") -> Exchange:
-    return exchange(
-        replace(REQUEST, headers=((":method", b"GET"), (":path", path))),
-        replace(RESPONSE, headers=((":status", status),)),
-    )
-
-
-def bearer(name: str) -> dict[str, str]:
-    return {"authorization": f"Bearer token-of-{name}"}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +51,7 @@ async def test_each_role_may_do_what_it_may(
 async def test_without_tokens_it_is_open_on_loopback_only(tmp_path: Path) -> None:
     async with api(tmp_path, admin="0.0.0.0:9394") as (client, _):
         refused = await client.get(URL)
-    assert (refused.status_code, refused.json()["error"]["hint"]) == (403, "give --tokens FILE")
+    assert (refused.status_code, refused.json()["error"]["hint"]) == (403, "give --tokens FILE or --jwt FILE")
     async with api(tmp_path) as (client, _):
         assert (await client.get(URL)).status_code == 200
 

@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.tap.api import URL, api, captured, on
 from tests.tap.building import exchange
-from tests.tap.test_api import URL, api, captured, on
 
 
 @pytest.mark.parametrize(

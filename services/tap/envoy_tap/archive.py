@@ -14,6 +14,10 @@ _MAX_SCANNED = 5000
 PREVIEWED = 500
 
 
+class NoExchangeError(KeyError):
+    """A session has no exchange of that number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some exchanges of a session, ascending.
@@ -44,11 +48,11 @@ class Archive:
         return await asyncio.to_thread(self._page, session_id, span, wanted, whole=whole)
 
     async def one(self, session_id: str, seq: int) -> Mapping[str, Any]:
-        """Return an exchange (`core.record.as_object`); raises KeyError if there is none."""
+        """Return an exchange (`core.record.as_object`); raises NoExchangeError if there is none."""
         span = Span(after=seq - 1, before=seq + 1, limit=1)
         found = await asyncio.to_thread(self._store.exchanges, session_id, span)
         if not found:
-            raise KeyError(f"{session_id}/{seq}")
+            raise NoExchangeError(f"{session_id}/{seq}")
         return found[0][1]
 
     async def last_seq(self, session_id: str) -> int:

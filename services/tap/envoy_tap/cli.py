@@ -8,6 +8,7 @@ from envoy_sidecar.doctor.options import BootstrapOption, EnvoyOption, FormatOpt
 from envoy_sidecar.settings import AdminOption, SettingsError
 from envoy_tap import commands
 from envoy_tap.agent.command import agent
+from envoy_tap.audit.command import audit
 from envoy_tap.export_slot import export_slot
 from envoy_tap.lint.command import lint
 from envoy_tap.settings import DEFAULT_ADMIN, TapSettings
@@ -17,6 +18,7 @@ app.command(commands.sessions)
 app.command(commands.watch)
 app.command(lint)
 app.command(agent)
+app.command(audit)
 app.command(export_slot)
 
 

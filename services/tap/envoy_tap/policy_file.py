@@ -12,8 +12,7 @@ from pathlib import Path
 from envoy_sidecar.config.documents import Node, read_documents
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position
 from envoy_sidecar.config.strict import Problem, Reader
-from envoy_tap.core.policy import Policy
-from envoy_tap.core.predicate.values import ValueProblem, template
+from envoy_tap.core.policy import Policy, path_problem
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -45,20 +44,10 @@ def _policy(reader: Reader, document: Node) -> Policy:
         return Policy()
     found = reader.fields(never, ("paths", "headers", "clusters"))
     return Policy(
-        reader.strings(found.get("paths"), _path),
+        reader.strings(found.get("paths"), path_problem),
         frozenset(name.lower() for name in reader.strings(found.get("headers"), _header)),
         reader.strings(found.get("clusters"), lambda _name: None),
     )
-
-
-def _path(text: str) -> Problem | None:
-    try:
-        template(text)
-    except ValueProblem as problem:
-        return problem.message, problem.hint
-    if not text.startswith("/") or "?" in text or "%" in text:
-        return f"{text!r} is not a path", "one begins with /, and is written without a query and decoded"
-    return None
 
 
 def _header(text: str) -> Problem | None:

@@ -5,14 +5,14 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_tap.core.annotations import taken_off
 from envoy_tap.core.events import Loss
 from envoy_tap.core.exchange import Exchange
-from envoy_tap.core.policy import Policy
+from envoy_tap.core.policy import Policy, within
 from envoy_tap.core.redaction.explained import Redacted, explained
 from envoy_tap.core.redaction.redactor import Redactor
 from envoy_tap.core.redaction.rules import Redaction
@@ -80,24 +80,40 @@ class Registry:
             self._keep(progress)
         self._arm()
 
-    async def start(self, data: Any, who: str) -> Progress:
-        """Begin the session that *data* asks for; it is on disk before any proxy hears of it.
+    async def start(
+        self, data: Any, who: str, agreed: Callable[[Session], Awaitable[Session]] | None = None
+    ) -> Progress:
+        """Begin the session that *data* asks for, as *agreed* lets it be; it is stored before any proxy hears of it.
 
-        Raises SessionError for what cannot be had, OSError if it cannot be stored.
+        Raises SessionError for what cannot be had, what *agreed* raises, and OSError if it cannot be stored.
         """
-        return await self.begin(
-            requested(
-                data, session_id=secrets.token_hex(6), who=who, now_s=self._clock(), maxima=self._maxima
-            )
+        self._check_room()
+        asked = requested(
+            data, session_id=secrets.token_hex(6), who=who, now_s=self._clock(), maxima=self._maxima
         )
+        return await self.begin(await agreed(asked) if agreed else asked)
+
+    async def approve(self, session_id: str, who: str) -> Progress:
+        """Let a session that waits begin; raises KeyError, SessionError if it does not wait, OSError."""
+        progress = self._sessions[session_id]
+        self._check_room()
+        progress.approve(self._clock(), who)
+        try:
+            await self._save(progress)
+        except OSError:
+            progress.stop(self._clock(), who)
+            raise
+        self._arm()
+        self.watching.wake(session_id)
+        LOG.info("session %s: approved by %s", session_id, who)
+        return progress
 
     async def begin(self, session: Session) -> Progress:
         """Begin *session*; raises as `start` does."""
-        if len(self._slot.sessions) >= MAX_ACTIVE:
-            raise SessionError("session", f"{MAX_ACTIVE} sessions are active", "stop one of them")
+        self._check_room()
         if len(self._sessions) >= MAX_KEPT:
             raise SessionError("session", f"{MAX_KEPT} sessions are kept", "delete some that have ended")
-        progress = Progress(session)
+        progress = Progress(session, State.WAITING if session.needs_approval else State.ACTIVE)
         async with self._saving:
             await asyncio.to_thread(self._store.save, Snapshot.of(progress))
         self._keep(progress)
@@ -128,7 +144,7 @@ class Registry:
     def get(self, session_id: str) -> Progress:
         """Return a session as it is now; raises KeyError."""
         progress = self._sessions[session_id]
-        if progress.state is State.ACTIVE and progress.at(self._clock()) is State.EXPIRED:
+        if progress.is_open and progress.at(self._clock()) is State.EXPIRED:
             LOG.info("session %s: expired (%d exchanges)", session_id, progress.counts[Verdict.CAPTURED])
             self._unsaved.add(session_id)
             self._ended(session_id)
@@ -146,7 +162,8 @@ class Registry:
             self.verdicts.add((_NO_SESSION,))
             return None
         progress.counts["skipped"] += told.skipped
-        verdict = progress.judge(plain, self._clock(), told.decided, forbidden=not self._policy.allows(plain))
+        is_allowed = self._policy.allows(plain) and within(progress.session.paths, plain)
+        verdict = progress.judge(plain, self._clock(), told.decided, forbidden=not is_allowed)
         self.verdicts.add((verdict.value,))
         self._unsaved.add(plain.tap_id)
         if progress.state is State.EXHAUSTED and verdict in {Verdict.CAPTURED, Verdict.OVER_LIMIT}:
@@ -185,7 +202,7 @@ class Registry:
 
     def is_over(self, session_id: str) -> bool:
         """Whether nothing more of a session will be stored; raises KeyError."""
-        return self.get(session_id).state is not State.ACTIVE and self._pending[session_id] <= 0
+        return not self.get(session_id).is_open and self._pending[session_id] <= 0
 
     async def keep_up(self) -> None:
         """Do what time brings, every second until cancelled: sessions expire, and counters are stored."""
@@ -225,12 +242,16 @@ class Registry:
     def _arm(self) -> None:
         self._slot.replace(each.session for each in self._sessions.values() if each.state is State.ACTIVE)
 
+    def _check_room(self) -> None:
+        if len(self._slot.sessions) >= MAX_ACTIVE:
+            raise SessionError("session", f"{MAX_ACTIVE} sessions are active", "stop one of them")
+
     def _end(self, progress: Progress, who: str) -> bool:
-        was_active = progress.stop(self._clock(), who)
-        if was_active:
+        was_open = progress.stop(self._clock(), who)
+        if was_open:
             LOG.info("session %s: stopped by %s", progress.session.id, who)
             self._arm()
-        return was_active
+        return was_open
 
     def _ended(self, session_id: str) -> None:
         self._arm()

@@ -13,9 +13,11 @@ from envoy_sidecar.settings import SettingsError
 from envoy_sidecar.sidecar import Sidecar
 from envoy_sidecar.transport.address import Address
 from envoy_sidecar.transport.port import Service
-from envoy_tap.access import read_tokens
+from envoy_tap.access import Authority
 from envoy_tap.api import Access, Services, routes
 from envoy_tap.archive import Archive
+from envoy_tap.audit import AUDIT_KEY, AuditLog, Recorder
+from envoy_tap.audit.told import target
 from envoy_tap.collector import Collector
 from envoy_tap.console import pages
 from envoy_tap.core.exchange import Node
@@ -51,13 +53,15 @@ class TapSidecar:
         self._settings = settings
         self._own = settings.session()
         policy = read_policy(settings.policy)
-        self._access = Access(read_tokens(settings.tokens), Address.parse(settings.admin))
+        self._authority = Authority(settings.tokens, settings.jwt, settings.rules)
+        self._access = Access(self._authority, Address.parse(settings.admin))
         self._slot = Slot(policy=policy)
         build = builder(Setup(settings.cluster, policy))
         self.ecds = EcdsServer(self._slot, ttl_s=settings.slot_ttl, build=build)
         self._file = slot_file(settings, self._slot, build)
         try:
             self._storage = opened(settings.data, settings.key_file)
+            self._audit = AuditLog(settings.data, self._storage.keys.all_derived(AUDIT_KEY))
         except OSError as error:
             raise SettingsError(f"--data {settings.data}: {error.strerror or error}") from None
         try:
@@ -67,6 +71,7 @@ class TapSidecar:
         store, keys = self._storage.store, self._storage.keys
         self.registry = Registry(self._slot, store, policy, keys.derived("placeholders"))
         self._archive = Archive(store)
+        self._recorder = Recorder(self._audit)
         self._collector = Collector(SessionSink(store), intake=self.registry)
         self._running = AsyncExitStack()
         processor = Processor(self._collector, lambda: self._slot.sessions, policy)
@@ -75,7 +80,7 @@ class TapSidecar:
             processor.service(),
             self.ecds.service(),
         )
-        self.watched: Sequence[Path] = ()
+        self.watched: Sequence[Path] = self._authority.files
         self.tallies = (
             self._collector.exchanges,
             self._collector.dropped,
@@ -85,12 +90,15 @@ class TapSidecar:
 
     def routes(self) -> Sequence[BaseRoute]:
         """Return the session API and the console, for the admin server."""
-        services = Services(self.registry, self._archive, self._nodes, self._access, self._schema)
+        services = Services(
+            self.registry, self._archive, self._nodes, self._access, self._recorder, self._schema
+        )
         return [*routes(services), *pages.routes()]
 
     def reload(self) -> str:
-        """Do nothing: policy and tokens are read once."""
-        return "tap reads its files once, at the start"
+        """Read the files of access again; the policy is read once, at the start."""
+        self._authority.reload()
+        return f"{len(self._authority.files)} files of access"
 
     def concerns(self) -> Sequence[str]:
         """Return nothing: a proxy that refused its slot is in `/config`."""
@@ -138,6 +146,7 @@ class TapSidecar:
         self.registry.load()
         if self._own is not None:
             # What it targets is not logged: a header's value may be a secret.
+            await self._recorder.by_service("start", self._own.id, **target(self._own))
             await self.registry.begin(self._own)
         LOG.info("%d sessions are active", len(self._slot.sessions))
 
@@ -155,6 +164,7 @@ class TapSidecar:
         await self._running.aclose()
         await self.registry.save_all()
         await asyncio.to_thread(self._storage.close)
+        self._audit.close()
 
 
 def slot_file(settings: TapSettings, slot: Slot, build: ResourceBuilder) -> SlotFile | None:

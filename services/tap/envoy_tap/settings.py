@@ -45,7 +45,15 @@ class TapSettings(ServerSettings):
     ] = None
     tokens: Annotated[
         Path | None,
-        Parameter(help="YAML of who may use the session API; needed where --admin is not loopback."),
+        Parameter(
+            help="YAML of who may use the session API; this or --jwt is needed where --admin is not loopback."
+        ),
+    ] = None
+    jwt: Annotated[
+        Path | None, Parameter(help="YAML of issuers whose JWTs let people use the session API.")
+    ] = None
+    rules: Annotated[
+        Path | None, Parameter(help="YAML of which team may tap what, and who must approve it.")
     ] = None
     descriptors: Annotated[
         tuple[Path, ...],

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from envoy_tap.api.refusals import RefusedError
+from envoy_tap.archive import NoExchangeError
 from envoy_tap.core.predicate import Expr
 from envoy_tap.core.session import SessionError
 from envoy_tap.core.spec import read_predicate
@@ -55,10 +56,10 @@ def session_id(request: Request) -> str:
 
 
 def seq(request: Request) -> int:
-    """Return the number of the exchange that the path names; raises KeyError for what can't be one."""
+    """Return the number of the exchange that the path names; raises NoExchangeError for what can't be one."""
     found: str = request.path_params["seq"]
     if not _NUMBER.fullmatch(found) or not 0 < int(found) < MAX_SEQ:
-        raise KeyError(found)
+        raise NoExchangeError(found)
     return int(found)
 
 

@@ -8,37 +8,39 @@ from starlette.responses import JSONResponse, Response
 
 from envoy_tap.access import Person
 from envoy_tap.api import asked
+from envoy_tap.api.desk import Desk
 from envoy_tap.archive import Archive
 from envoy_tap.core.decode import Schema, as_object, decoded
 from envoy_tap.core.predicate import collector_part, printed, proxy_part
 from envoy_tap.core.record import exchange_of, summary
-from envoy_tap.registry import Registry
 
 
 class ExchangeRoutes:
-    """Answers about exchanges of the sessions of *registry*, out of *archive*; *schema* knows gRPC messages."""
+    """Answers about exchanges of the sessions at *desk*, out of *archive*; *schema* knows gRPC messages."""
 
-    def __init__(self, registry: Registry, archive: Archive, schema: Schema | None = None) -> None:
-        self._registry = registry
+    def __init__(self, desk: Desk, archive: Archive, schema: Schema | None = None) -> None:
+        self._desk = desk
         self._archive = archive
         self._schema = schema
 
-    async def list(self, request: Request, _person: Person) -> Response:
+    async def list(self, request: Request, person: Person) -> Response:
         """GET /sessions/{id}/exchanges."""
         session_id = asked.session_id(request)
-        self._registry.get(session_id)
+        self._desk.get(person, session_id)
+        await self._desk.recorder.seen(person, "exchanges", session_id)
         page = await self._archive.page(session_id, asked.span(request), asked.wanted(request))
         return JSONResponse({"exchanges": page.exchanges, "last": page.last, "next": page.next})
 
-    async def show(self, request: Request, _person: Person) -> Response:
+    async def show(self, request: Request, person: Person) -> Response:
         """GET /sessions/{id}/exchanges/{seq}; `redactions` say what was taken out, where and why."""
         session_id, seq = asked.session_id(request), asked.seq(request)
-        self._registry.get(session_id)
+        self._desk.get(person, session_id)
         found = await self._archive.one(session_id, seq)
+        await self._desk.recorder.done(person, "view", session_id, what="exchange", seq=seq)
         exchange = exchange_of(found)
         # Large and hostile bodies take their time.
         read = await asyncio.to_thread(decoded, exchange, self._schema)
-        redactions = await asyncio.to_thread(self._registry.explained, exchange)
+        redactions = await asyncio.to_thread(self._desk.registry.explained, exchange)
         return JSONResponse(
             {
                 "summary": summary(exchange, seq),
@@ -54,9 +56,10 @@ class ExchangeRoutes:
         parts = {"predicate": found, "proxy": proxy_part(found), "collector": collector_part(found)}
         return JSONResponse({name: printed(part) for name, part in parts.items()})
 
-    async def preview(self, request: Request, _person: Person) -> Response:
+    async def preview(self, request: Request, person: Person) -> Response:
         """POST /preview."""
         found = await asked.predicate_in_body(request)
-        newest_first = [progress.session.id for progress in self._registry.all()][::-1]
+        newest_first = [progress.session.id for progress in self._desk.all(person)][::-1]
+        await self._desk.recorder.seen(person, "preview", "")
         of, matched = await self._archive.preview(newest_first, found)
         return JSONResponse({"of": of, "matches": matched})

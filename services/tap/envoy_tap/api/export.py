@@ -9,13 +9,14 @@ from starlette.responses import Response, StreamingResponse
 from envoy_sidecar import __version__
 from envoy_tap.access import Person
 from envoy_tap.api import asked
+from envoy_tap.api.desk import Desk
 from envoy_tap.archive import Archive
 from envoy_tap.core.decode import Schema
 from envoy_tap.core.predicate import printed
 from envoy_tap.core.session import SessionError
 from envoy_tap.export import FORMATS, About, entry, file_name
-from envoy_tap.registry import Registry
 
+_MAX_TOLD_CHARS = 256
 # Should a browser show it after all, it can do nothing.
 _HARMLESS = {
     "cache-control": "no-store",
@@ -25,17 +26,17 @@ _HARMLESS = {
 
 
 class ExportRoute:
-    """Exports of the sessions of *registry*, out of *archive*; *schema* knows gRPC messages."""
+    """Exports of the sessions at *desk*, out of *archive*; *schema* knows gRPC messages."""
 
-    def __init__(self, registry: Registry, archive: Archive, schema: Schema | None = None) -> None:
-        self._registry = registry
+    def __init__(self, desk: Desk, archive: Archive, schema: Schema | None = None) -> None:
+        self._desk = desk
         self._archive = archive
         self._schema = schema
 
-    async def export(self, request: Request, _person: Person) -> Response:
+    async def export(self, request: Request, person: Person) -> Response:
         """GET /sessions/{id}/export."""
         session_id = asked.session_id(request)
-        session = self._registry.get(session_id).session
+        session = self._desk.get(person, session_id).session
         name = request.query_params.get("format", "har")
         form = FORMATS.get(name)
         if form is None:
@@ -43,6 +44,8 @@ class ExportRoute:
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(FORMATS)}"
             raise SessionError("format", f"{name[:40]!r} is no format", hint)
         ranges, wanted = asked.ranges(request), asked.wanted(request)
+        seqs = request.query_params.get("seq", "")[:_MAX_TOLD_CHARS]
+        await self._desk.recorder.done(person, "export", session_id, format=name, seq=seqs)
         about = About(session_id, session.why, printed(session.predicate), __version__, self._schema)
 
         def pieces() -> Iterator[bytes]:

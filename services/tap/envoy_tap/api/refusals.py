@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from envoy_tap.access import DeniedError
+from envoy_tap.archive import NoExchangeError
 from envoy_tap.core.session import SessionError
 from envoy_tap.watching import TooManyWatchersError
 
+_BUSY = 503
 LOG = logging.getLogger(__name__)
 
 
@@ -30,15 +33,9 @@ def told(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request]
             LOG.warning("%s %s was refused: %s", request.method, request.url.path, refused)
             return refused.response
         except SessionError as error:
-            return JSONResponse({"error": as_data(error)}, 422)
-        except KeyError:
-            what = "exchange" if "seq" in request.path_params else "session"
-            return JSONResponse({"error": {"message": f"there is no such {what}"}}, 404)
-        except TooManyWatchersError as error:
-            return JSONResponse({"error": {"message": str(error)}}, 503, {"retry-after": "5"})
-        except OSError as error:
-            LOG.error("%s %s failed: %s", request.method, request.url.path, error)
-            return JSONResponse({"error": {"message": f"the store refused: {error.strerror or error}"}}, 507)
+            return JSONResponse({"error": as_data(error)}, 403 if isinstance(error, DeniedError) else 422)
+        except (KeyError, TooManyWatchersError, OSError) as error:
+            return _failure(request, error)
 
     return telling
 
@@ -47,3 +44,20 @@ def as_data(error: SessionError) -> dict[str, object]:
     """Return *error* as JSON data."""
     found: dict[str, object] = {"path": error.path, "message": error.message, "hint": error.hint}
     return found if error.position is None else {**found, "position": error.position}
+
+
+def _failure(request: Request, error: Exception) -> Response:
+    match error:
+        case KeyError():
+            what = "exchange" if isinstance(error, NoExchangeError) else "session"
+            return _refusal(404, f"there is no such {what}")
+        case TooManyWatchersError():
+            return _refusal(_BUSY, str(error))
+        case _:
+            LOG.error("%s %s failed: %s", request.method, request.url.path, error)
+            return _refusal(507, f"the store refused: {getattr(error, 'strerror', None) or error}")
+
+
+def _refusal(status: int, message: str) -> Response:
+    headers = {"retry-after": "5"} if status == _BUSY else None
+    return JSONResponse({"error": {"message": message}}, status, headers)

@@ -1,4 +1,4 @@
-"""The table of the API's routes: path, method, the role that it takes, and who answers."""
+"""The table of the API's routes: path, method, what is done (which says the role that it takes), and who answers."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -7,18 +7,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from envoy_tap.access import MAY, Person, Role
-from envoy_tap.api.admission import Access
+from envoy_tap.access import MAY, DeniedError, Person
+from envoy_tap.api.admission import Access, check_role
+from envoy_tap.api.audit import AuditRoute
+from envoy_tap.api.desk import Desk, HiddenError
 from envoy_tap.api.exchanges import ExchangeRoutes
 from envoy_tap.api.export import ExportRoute
-from envoy_tap.api.refusals import told
+from envoy_tap.api.openapi import document
+from envoy_tap.api.refusals import RefusedError, told
 from envoy_tap.api.sessions import Nodes, SessionRoutes
 from envoy_tap.api.watch import WatchRoute
 from envoy_tap.archive import Archive
+from envoy_tap.audit import Recorder
 from envoy_tap.core.decode import Schema
 from envoy_tap.registry import Registry
 
 PREFIX = "/api/v1"
+_DENIED = frozenset({401, 403})
 
 Answer = Callable[[Request, Person], Awaitable[Response]]
 
@@ -31,44 +36,72 @@ class Services:
     archive: Archive
     nodes: Nodes
     access: Access
+    recorder: Recorder
     schema: Schema | None = None
+
+    @property
+    def desk(self) -> Desk:
+        """The sessions as one person sees them."""
+        return Desk(self.registry, self.access.authority, self.recorder)
 
 
 def routes(services: Services) -> Sequence[BaseRoute]:
     """Return the routes of the API."""
-    sessions = SessionRoutes(services.registry, services.nodes)
-    exchanges = ExchangeRoutes(services.registry, services.archive, services.schema)
-    export = ExportRoute(services.registry, services.archive, services.schema)
-    watch = WatchRoute(services.registry, services.archive)
+    sessions = SessionRoutes(services.desk, services.nodes)
+    exchanges = ExchangeRoutes(services.desk, services.archive, services.schema)
+    export = ExportRoute(services.desk, services.archive, services.schema)
+    watch = WatchRoute(services.desk, services.archive)
+    audit = AuditRoute(services.recorder)
     session = "/sessions/{id}"
-    table: Sequence[tuple[str, str, Role, Answer]] = (
-        ("GET", "/whoami", Role.VIEWER, _whoami),
-        ("GET", "/sessions", Role.VIEWER, sessions.list),
-        ("POST", "/sessions", Role.OPERATOR, sessions.start),
-        ("GET", session, Role.VIEWER, sessions.show),
-        ("DELETE", session, Role.ADMIN, sessions.delete),
-        ("POST", f"{session}/stop", Role.OPERATOR, sessions.stop),
-        ("GET", f"{session}/watch", Role.VIEWER, watch.watch),
-        ("GET", f"{session}/exchanges", Role.VIEWER, exchanges.list),
-        ("GET", f"{session}/exchanges/{{seq}}", Role.VIEWER, exchanges.show),
-        ("GET", f"{session}/export", Role.VIEWER, export.export),
-        ("POST", "/predicate", Role.VIEWER, exchanges.predicate),
-        ("POST", "/preview", Role.VIEWER, exchanges.preview),
-        ("GET", "/nodes", Role.VIEWER, sessions.nodes),
+    table: Sequence[tuple[str, str, str, Answer]] = (
+        ("GET", "/whoami", "view", _whoami),
+        ("GET", "/sessions", "view", sessions.list),
+        ("POST", "/sessions", "start", sessions.start),
+        ("GET", session, "view", sessions.show),
+        ("DELETE", session, "delete", sessions.delete),
+        ("POST", f"{session}/stop", "stop", sessions.stop),
+        ("POST", f"{session}/approve", "approve", sessions.approve),
+        ("GET", f"{session}/watch", "view", watch.watch),
+        ("GET", f"{session}/exchanges", "view", exchanges.list),
+        ("GET", f"{session}/exchanges/{{seq}}", "view", exchanges.show),
+        ("GET", f"{session}/export", "export", export.export),
+        ("POST", "/predicate", "view", exchanges.predicate),
+        ("POST", "/preview", "view", exchanges.preview),
+        ("GET", "/nodes", "view", sessions.nodes),
+        ("GET", "/audit", "audit", audit.last),
     )
     return [
-        Route(PREFIX + path, _guarded(services.access, role, answer), methods=[method])
-        for method, path, role, answer in table
+        Route(f"{PREFIX}/openapi.json", _openapi, methods=["GET"]),
+        *(
+            Route(PREFIX + path, _guarded(services, verb, answer), methods=[method])
+            for method, path, verb, answer in table
+        ),
     ]
 
 
-def _guarded(access: Access, role: Role, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+def _guarded(services: Services, verb: str, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
     async def guarded(request: Request) -> Response:
-        return await answer(request, access.person(request, role))
+        person = None
+        try:
+            person = await services.access.person(request)
+            check_role(person, MAY[verb])
+            return await answer(request, person)
+        except (RefusedError, DeniedError, HiddenError) as refusal:
+            if not isinstance(refusal, RefusedError) or refusal.response.status_code in _DENIED:
+                why = "not theirs to see" if isinstance(refusal, HiddenError) else str(refusal)
+                asked = f"{request.method} {request.url.path}"
+                session_id = request.path_params.get("id", "")[:12]
+                await services.recorder.denied(person, verb, session_id, asked=asked, why=why)
+            raise
 
     return told(guarded)
 
 
 async def _whoami(_request: Request, person: Person) -> Response:
     may = [verb for verb, role in MAY.items() if person.role >= role]
-    return JSONResponse({"name": person.name, "role": person.role.name.lower(), "may": may})
+    teams = sorted(person.teams)
+    return JSONResponse({"name": person.name, "role": person.role.name.lower(), "teams": teams, "may": may})
+
+
+async def _openapi(_request: Request) -> Response:
+    return JSONResponse(document())

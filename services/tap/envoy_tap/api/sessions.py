@@ -1,16 +1,20 @@
-"""The routes about sessions: start, list, show, stop and delete."""
+"""The routes about sessions: start, list, show, approve, stop and delete."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from envoy_tap.access import Person
+from envoy_tap.access import DeniedError, Person
 from envoy_tap.api import asked
-from envoy_tap.core.session import Progress
+from envoy_tap.api.desk import Desk
+from envoy_tap.audit.told import target
+from envoy_tap.core.session import Progress, Session
 from envoy_tap.core.spec import as_object
-from envoy_tap.registry import Registry
+
+LOG = logging.getLogger(__name__)
 
 Nodes = Callable[[], Sequence[dict[str, Any]]]
 
@@ -22,30 +26,37 @@ def as_data(progress: Progress) -> dict[str, Any]:
         "state": str(progress.state),
         "ended_at_s": progress.ended_at_s,
         "ended_by": progress.ended_by,
+        "approved_by": progress.approved_by,
         "counts": {name: count for name, count in sorted(progress.counts.items()) if count},
     }
 
 
 class SessionRoutes:
-    """Answers about the sessions of *registry*, and the proxies (*nodes*) that they reach."""
+    """Answers about the sessions at *desk*, and the proxies (*nodes*) that they reach."""
 
-    def __init__(self, registry: Registry, nodes: Nodes) -> None:
-        self._registry = registry
+    def __init__(self, desk: Desk, nodes: Nodes) -> None:
+        self._desk = desk
         self._nodes = nodes
 
-    async def list(self, _request: Request, _person: Person) -> Response:
+    async def list(self, _request: Request, person: Person) -> Response:
         """GET /sessions."""
-        return JSONResponse({"sessions": [as_data(progress) for progress in self._registry.all()]})
+        return JSONResponse({"sessions": [as_data(progress) for progress in self._desk.all(person)]})
 
     async def start(self, request: Request, person: Person) -> Response:
         """POST /sessions."""
-        progress = await self._registry.start(await asked.body(request), person.name)
+
+        async def agreed(asked_for: Session) -> Session:
+            session = self._desk.authority.rules.granted(person, asked_for)
+            await self._desk.recorder.done(person, "start", session.id, **target(session))
+            return session
+
+        progress = await self._desk.registry.start(await asked.body(request), person.name, agreed)
         return JSONResponse(as_data(progress), 201)
 
-    async def show(self, request: Request, _person: Person) -> Response:
+    async def show(self, request: Request, person: Person) -> Response:
         """GET /sessions/{id}; `reached` are the proxies that were sent it."""
         session_id = asked.session_id(request)
-        progress = self._registry.get(session_id)
+        progress = self._desk.get(person, session_id)
         reached = [
             {name: value for name, value in node.items() if name != "sessions"}
             for node in self._nodes()
@@ -53,15 +64,42 @@ class SessionRoutes:
         ]
         return JSONResponse({**as_data(progress), "reached": reached})
 
+    async def approve(self, request: Request, person: Person) -> Response:
+        """POST /sessions/{id}/approve."""
+        session_id = asked.session_id(request)
+        session = self._desk.controlled(person, session_id).session
+        if session.who == person.name:
+            raise DeniedError("session", "is your own; another person must approve it")
+        await self._desk.recorder.done(person, "approve", session_id, who=session.who)
+        return JSONResponse(as_data(await self._desk.registry.approve(session_id, person.name)))
+
     async def stop(self, request: Request, person: Person) -> Response:
         """POST /sessions/{id}/stop."""
-        return JSONResponse(as_data(await self._registry.stop(asked.session_id(request), person.name)))
+        session_id = asked.session_id(request)
+        self._desk.controlled(person, session_id)
+        try:
+            await self._desk.recorder.done(person, "stop", session_id)
+        except OSError as error:
+            # Whatever can't be written: a capture that shall end ends.
+            LOG.error("the end of session %s could not be written to the audit log: %s", session_id, error)
+        return JSONResponse(as_data(await self._desk.registry.stop(session_id, person.name)))
 
     async def delete(self, request: Request, person: Person) -> Response:
         """DELETE /sessions/{id}."""
-        await self._registry.delete(asked.session_id(request), person.name)
+        session_id = asked.session_id(request)
+        session = self._desk.controlled(person, session_id).session
+        await self._desk.recorder.done(person, "delete", session_id, who=session.who)
+        await self._desk.registry.delete(session_id, person.name)
         return Response(status_code=204)
 
-    async def nodes(self, _request: Request, _person: Person) -> Response:
-        """GET /nodes."""
-        return JSONResponse({"nodes": self._nodes()})
+    async def nodes(self, _request: Request, person: Person) -> Response:
+        """GET /nodes; of their sessions those that one may look at."""
+        own = {progress.session.id for progress in self._desk.all(person)}
+        return JSONResponse(
+            {
+                "nodes": [
+                    {**node, "sessions": [each for each in node["sessions"] if each in own]}
+                    for node in self._nodes()
+                ]
+            }
+        )

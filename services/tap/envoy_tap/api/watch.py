@@ -15,10 +15,10 @@ from starlette.types import Message, Send
 
 from envoy_tap.access import Person
 from envoy_tap.api import asked
+from envoy_tap.api.desk import Desk
 from envoy_tap.api.sessions import as_data
 from envoy_tap.archive import Archive
 from envoy_tap.core.predicate import Expr
-from envoy_tap.registry import Registry
 from envoy_tap.storage.port import Span
 
 _KEEP_ALIVE_S = 5.0
@@ -30,17 +30,19 @@ _LAST_EVENT_ID = "last-event-id"
 
 
 class WatchRoute:
-    """Streams the exchanges of the sessions of *registry*, out of *archive*."""
+    """Streams the exchanges of the sessions at *desk*, out of *archive*."""
 
-    def __init__(self, registry: Registry, archive: Archive, send_s: float = SEND_S) -> None:
-        self._registry = registry
+    def __init__(self, desk: Desk, archive: Archive, send_s: float = SEND_S) -> None:
+        self._desk = desk
+        self._registry = desk.registry
         self._archive = archive
         self._send_s = send_s
 
-    async def watch(self, request: Request, _person: Person) -> Response:
+    async def watch(self, request: Request, person: Person) -> Response:
         """GET /sessions/{id}/watch."""
         session_id = asked.session_id(request)
-        self._registry.get(session_id)
+        self._desk.get(person, session_id)
+        await self._desk.recorder.seen(person, "watch", session_id)
         events = self._events(
             session_id,
             await self._start(request, session_id),

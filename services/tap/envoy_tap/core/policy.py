@@ -7,7 +7,7 @@ from functools import cache
 from urllib.parse import unquote_to_bytes
 
 from envoy_tap.core.exchange import Exchange, Node
-from envoy_tap.core.predicate.values import template
+from envoy_tap.core.predicate.values import ValueProblem, template
 
 _SLASH = re.compile(rb"%2[fF]|%5[cC]")
 _PARAMETERS = re.compile(rb";[^/]*")
@@ -43,6 +43,28 @@ class Policy:
         """Whether no exchange with *path* may be kept."""
         read = (normal(path, slashes=True), normal(path, slashes=False))
         return any(forbidding_regex(each).fullmatch(form) for each in self.never_paths for form in read)
+
+
+def path_problem(text: str) -> tuple[str, str] | None:
+    """Return what is wrong with the template *text*, and what would be right; None if it can be used here."""
+    try:
+        template(text)
+    except ValueProblem as problem:
+        return problem.message, problem.hint
+    if not text.startswith("/") or "?" in text or "%" in text:
+        return f"{text!r} is not a path", "one begins with /, and is written without a query and decoded"
+    return None
+
+
+def within(paths: tuple[str, ...], exchange: Exchange) -> bool:
+    """Whether the path of *exchange*, however it may be read, is one of *paths* (templates); any is without them."""
+    if not paths:
+        return True
+    path = None if exchange.request is None else exchange.request.first(":path")
+    return path is not None and all(
+        any(forbidding_regex(each).fullmatch(form) for each in paths)
+        for form in (normal(path, slashes=True), normal(path, slashes=False))
+    )
 
 
 def normal(path: bytes, *, slashes: bool) -> bytes:

@@ -1,7 +1,8 @@
 """A tap session: who captures what, why, how much of it and until when; and what has become of it."""
 
+import math
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 from envoy_tap.core.exchange import Exchange
@@ -54,7 +55,11 @@ MAXIMA = Limits(duration_s=24 * 3600, exchanges=100_000, bytes=1 << 30, body_byt
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What was asked for; times are unix seconds, `expires_at_s` whole ones."""
+    """What was asked for; times are unix seconds, `expires_at_s` whole ones.
+
+    `team` is whose rule allowed it; of `paths` (templates) one must fit, if there are any. One that `needs_approval`
+    begins to wait for it, until `expires_at_s`.
+    """
 
     id: str
     who: str
@@ -65,15 +70,22 @@ class Session:
     nodes: NodeSelector = field(default_factory=NodeSelector)
     limits: Limits = field(default_factory=Limits)
     redaction: Redaction = field(default_factory=Redaction)
+    team: str = ""
+    paths: tuple[str, ...] = ()
+    needs_approval: bool = False
 
 
 class State(StrEnum):
-    """Where a session is; only an active one captures, and none becomes active again."""
+    """Where a session is; only an active one captures, and none that has ended becomes active again."""
 
+    WAITING = "waiting"
     ACTIVE = "active"
     EXPIRED = "expired"
     STOPPED = "stopped"
     EXHAUSTED = "exhausted"
+
+
+_OPEN = frozenset({State.WAITING, State.ACTIVE})
 
 
 class Verdict(StrEnum):
@@ -102,22 +114,35 @@ class Progress:
     ended_at_s: float | None = None
     ended_by: str = ""
     counts: Counter[str] = field(default_factory=Counter)
+    approved_by: str = ""
     _second: int = 0
     _in_second: int = 0
 
     def at(self, now_s: float) -> State:
-        """Return the state at *now_s*: an active session past its end is expired."""
-        if self.state is State.ACTIVE and now_s >= self.session.expires_at_s:
+        """Return the state at *now_s*: one that is active or waits past its end is expired."""
+        if self.state in _OPEN and now_s >= self.session.expires_at_s:
             self._end(State.EXPIRED, self.session.expires_at_s)
         return self.state
 
     def stop(self, now_s: float, by: str) -> bool:
-        """End an active session; return whether it was one."""
-        was_active = self.at(now_s) is State.ACTIVE
-        if was_active:
+        """End a session that has not ended; return whether it was one."""
+        was_open = self.at(now_s) in _OPEN
+        if was_open:
             self._end(State.STOPPED, now_s)
             self.ended_by = by
-        return was_active
+        return was_open
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the session has not ended, as far as `at` was asked."""
+        return self.state in _OPEN
+
+    def approve(self, now_s: float, by: str) -> None:
+        """Let a session that waits begin, from now on; raises SessionError for another."""
+        if self.at(now_s) is not State.WAITING:
+            raise SessionError("session", f"is {self.state}, and does not wait for approval")
+        self.session = replace(self.session, expires_at_s=math.ceil(now_s) + self.session.limits.duration_s)
+        self.state, self.approved_by = State.ACTIVE, by
 
     def judge(
         self, exchange: Exchange, now_s: float, decided: str = "", *, forbidden: bool = False
@@ -169,5 +194,5 @@ class Progress:
         self.counts["incomplete"] += sign * exchange.incomplete
 
     def _end(self, state: State, at_s: float) -> None:
-        if self.state is State.ACTIVE:
+        if self.state in _OPEN:
             self.state, self.ended_at_s = state, at_s

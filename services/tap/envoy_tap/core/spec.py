@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -64,6 +64,9 @@ def as_object(session: Session) -> dict[str, Any]:
             "patterns": sorted(redaction.patterns),
             "style": str(redaction.style),
         },
+        "team": session.team,
+        "paths": list(session.paths),
+        "needs_approval": session.needs_approval,
         "created_at_s": session.created_at_s,
         "expires_at_s": session.expires_at_s,
     }
@@ -79,9 +82,12 @@ def stored(data: Mapping[str, Any]) -> Session:
         asked, session_id=_text(data["id"], "id"), who=_text(data["who"], "who"), now_s=created_at_s
     )
     # The end that was said counts, should the clock or a default have been another.
-    return Session(
-        **{each.name: getattr(session, each.name) for each in fields(session)}
-        | {"expires_at_s": expires_at_s}
+    return replace(
+        session,
+        expires_at_s=expires_at_s,
+        team=_optional_text(data["team"], "team"),
+        paths=tuple(_texts(data["paths"], "paths")),
+        needs_approval=bool(data["needs_approval"]),
     )
 
 

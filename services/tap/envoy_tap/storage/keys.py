@@ -9,6 +9,7 @@ import binascii
 import os
 import secrets
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,7 +59,11 @@ class Keys:
 
     def derived(self, purpose: str) -> bytes:
         """Return 32 bytes for *purpose*, of the newest key."""
-        return _derived(self._masters[0], purpose)
+        return self.all_derived(purpose)[0]
+
+    def all_derived(self, purpose: str) -> Sequence[bytes]:
+        """Return 32 bytes for *purpose* of each key, newest first."""
+        return [_derived(master, purpose) for master in self._masters]
 
     def new_data_key(self, session_id: str) -> tuple[Sealer, bytes]:
         """Return a new data key for a session, and the same wrapped, to be stored."""

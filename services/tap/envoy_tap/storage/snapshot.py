@@ -19,17 +19,25 @@ class Snapshot:
     ended_at_s: float | None = None
     ended_by: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    approved_by: str = ""
 
     @classmethod
     def of(cls, progress: Progress) -> Self:
         """Return *progress* as it is now."""
         return cls(
-            progress.session, progress.state, progress.ended_at_s, progress.ended_by, dict(progress.counts)
+            progress.session,
+            progress.state,
+            progress.ended_at_s,
+            progress.ended_by,
+            dict(progress.counts),
+            progress.approved_by,
         )
 
     def progress(self) -> Progress:
         """Return what goes on from here."""
-        return Progress(self.session, self.state, self.ended_at_s, self.ended_by, Counter(self.counts))
+        return Progress(
+            self.session, self.state, self.ended_at_s, self.ended_by, Counter(self.counts), self.approved_by
+        )
 
     def encoded(self) -> bytes:
         """Return it as bytes, which `decoded` reads."""
@@ -39,6 +47,7 @@ class Snapshot:
             "ended_at_s": self.ended_at_s,
             "ended_by": self.ended_by,
             "counts": dict(self.counts),
+            "approved_by": self.approved_by,
         }
         return json.dumps(data, separators=(",", ":")).encode()
 
@@ -53,4 +62,5 @@ class Snapshot:
             None if ended_at_s is None else float(ended_at_s),
             str(found["ended_by"]),
             {str(name): int(count) for name, count in found["counts"].items()},
+            str(found["approved_by"]),
         )

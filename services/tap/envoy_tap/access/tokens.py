@@ -1,7 +1,8 @@
-"""Who may use the session API: a file of tokens, of which it holds hashes.
+"""The file of tokens, of which it holds hashes.
 
 - name: alice
 role: operator
+teams: [payments]
 sha256: 5e88…
 """
 
@@ -9,45 +10,15 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 
-from envoy_sidecar.config.documents import Node, read_documents
+from envoy_sidecar.config.documents import Node
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position
 from envoy_sidecar.config.strict import Problem, Reader
+from envoy_tap.access.files import check_name, read_file
+from envoy_tap.access.people import Person, Role
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-
-
-class Role(IntEnum):
-    """What one may do; each may also do what those before it may."""
-
-    VIEWER = 1
-    OPERATOR = 2
-    ADMIN = 3
-
-
-MAY = {
-    "view": Role.VIEWER,
-    "export": Role.VIEWER,
-    "start": Role.OPERATOR,
-    "stop": Role.OPERATOR,
-    "approve": Role.OPERATOR,
-    "replay": Role.OPERATOR,
-    "delete": Role.ADMIN,
-    "audit": Role.ADMIN,
-}
-"""What may be done, and the least role that it takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Who asks, and in which role."""
-
-    name: str
-    role: Role
 
 
 class Tokens:
@@ -70,10 +41,7 @@ def read_tokens(path: Path | None) -> Tokens | None:
     """Return the tokens of a file, None for None; raises InvalidConfigurationError."""
     if path is None:
         return None
-    try:
-        documents = read_documents(path.read_text("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfigurationError([Finding(Position(str(path)), f"cannot be read: {error}")]) from None
+    documents = read_file(path)
     reader = Reader()
     people = [
         _entry(reader, item)
@@ -88,19 +56,15 @@ def read_tokens(path: Path | None) -> Tokens | None:
 
 
 def _entry(reader: Reader, item: Node) -> tuple[str, Person]:
-    found = reader.fields(item, ("name", "role", "sha256"))
+    found = reader.fields(item, ("name", "role", "teams", "sha256"))
     for key in ("name", "role", "sha256"):
         if key not in found and item.mapping is not None:
             reader.report(item, f"has no {key}")
-    name = reader.checked(found["name"], _check_name) if "name" in found else ""
+    name = reader.checked(found["name"], check_name) if "name" in found else ""
     role = reader.checked(found["role"], _check_role) if "role" in found else ""
     sha256 = reader.checked(found["sha256"], _check_sha256) if "sha256" in found else ""
-    return sha256, Person(name, Role[role.upper()] if _check_role(role) is None else Role.VIEWER)
-
-
-def _check_name(text: str) -> Problem | None:
-    hint = "up to 64 letters, digits and . _ @ -, as the log shall say it"
-    return None if _NAME.fullmatch(text) else (f"{text!r} is not a name", hint)
+    teams = frozenset(reader.strings(found.get("teams"), check_name))
+    return sha256, Person(name, Role[role.upper()] if _check_role(role) is None else Role.VIEWER, teams)
 
 
 def _check_role(text: str) -> Problem | None:

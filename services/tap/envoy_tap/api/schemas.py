@@ -1,0 +1,187 @@
+"""What the API takes and gives, as JSON Schema (2020-12), for its OpenAPI document; a test holds answers against it."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from envoy_tap.core.session import MAXIMA, Limits, State
+
+Schema = Mapping[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_NUMBER: Schema = {"type": "number"}
+_FLAG: Schema = {"type": "boolean"}
+_TEXTS: Schema = {"type": "array", "items": _TEXT}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _object(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
+    return {"type": "object", "properties": {**required, **(optional or {})}, "required": list(required)}
+
+
+def _list_of(name: str) -> Schema:
+    return {"type": "array", "items": _ref(name)}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_LIMITS: Schema = {
+    "type": "object",
+    "properties": {
+        each.name: {
+            "type": "integer",
+            "minimum": 0 if each.name == "body_bytes" else 1,
+            "maximum": getattr(MAXIMA, each.name),
+            "default": each.default,
+        }
+        for each in fields(Limits)
+    },
+    "additionalProperties": False,
+}
+_SELECTOR: Schema = {
+    "type": "object",
+    "properties": {
+        "ids": {**_TEXTS, "description": "Ids of proxies, * is any text."},
+        "clusters": {**_TEXTS, "description": "node.cluster of proxies, * is any text."},
+        "metadata": {"type": "object", "additionalProperties": _TEXT},
+        "locality": _object({}, {"region": _TEXT, "zone": _TEXT, "sub_zone": _TEXT}),
+    },
+    "additionalProperties": False,
+}
+_REDACTION: Schema = {
+    "type": "object",
+    "description": "What is redacted beside the defaults.",
+    "properties": {
+        **dict.fromkeys(("headers", "query", "names", "paths"), _TEXTS),
+        "patterns": {"type": "array", "items": {"type": "string"}},
+        "style": {"enum": ["mask", "hmac"]},
+    },
+    "additionalProperties": False,
+}
+_NODE = _object({"id": _TEXT, "cluster": _TEXT})
+_SLOT = {
+    **_NODE["properties"],
+    "sent_version": _TEXT,
+    "acked_version": _TEXT,
+    "nack": {**_TEXT, "description": "Envoy's own words on why it refused the slot, empty if it did not."},
+}
+_WHY: Schema = {**_TEXT, "minLength": 1, "maxLength": 500, "description": "Why; it is kept."}
+_PAIRS: Schema = {"type": "array", "items": {"type": "array", "prefixItems": [_TEXT, {}]}}
+_CONTENT: Mapping[str, Schema] = {"headers": _PAIRS, "body": _TEXT, "trailers": _PAIRS}
+_OPTIONAL_CONTENT: Mapping[str, Schema] = {"body_encoding": {"enum": ["base64"]}}
+_PSEUDO: Mapping[str, Schema] = {name: _or_null(_TEXT) for name in ("method", "scheme", "authority", "path")}
+
+SCHEMAS: Mapping[str, Schema] = {
+    "Error": _object(
+        {"error": _object({"message": _TEXT}, {"path": _TEXT, "hint": _TEXT, "position": _COUNT})}
+    ),
+    "Document": {"type": "object"},
+    "Events": {"type": "string"},
+    "File": {},
+    "Whoami": _object({"name": _TEXT, "role": _TEXT, "teams": _TEXTS, "may": _TEXTS}),
+    "SessionRequest": {
+        **_object(
+            {"why": _WHY},
+            {"predicate": _TEXT, "nodes": _SELECTOR, "limits": _LIMITS, "redaction": _REDACTION},
+        ),
+        "additionalProperties": False,
+    },
+    "Session": _object(
+        {
+            "id": _TEXT,
+            "who": _TEXT,
+            "why": _TEXT,
+            "predicate": _TEXT,
+            "nodes": _SELECTOR,
+            "limits": _LIMITS,
+            "redaction": _REDACTION,
+            "team": _TEXT,
+            "paths": _TEXTS,
+            "needs_approval": _FLAG,
+            "approved_by": _TEXT,
+            "created_at_s": _NUMBER,
+            "expires_at_s": _COUNT,
+            "state": {"enum": [str(state) for state in State]},
+            "ended_at_s": _or_null(_NUMBER),
+            "ended_by": _TEXT,
+            "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
+        },
+        {"reached": {"type": "array", "items": _object(_SLOT)}},
+    ),
+    "Sessions": _object({"sessions": _list_of("Session")}),
+    "Summary": _object(
+        {
+            "seq": _COUNT,
+            "session": _TEXT,
+            "time": _TEXT,
+            "node": _NODE,
+            **_PSEUDO,
+            "status": _or_null(_COUNT),
+            "grpc_status": _or_null(_COUNT),
+            "duration_ms": _or_null(_NUMBER),
+            "request_bytes": _COUNT,
+            "response_bytes": _COUNT,
+            "request_type": _or_null(_TEXT),
+            "response_type": _or_null(_TEXT),
+            "protocol": _or_null(_TEXT),
+            "trace_id": _or_null(_TEXT),
+            "flags": _TEXTS,
+        }
+    ),
+    "Exchanges": _object(
+        {
+            "exchanges": _list_of("Summary"),
+            "last": {**_COUNT, "description": "The number of the session's newest exchange."},
+            "next": {
+                **_or_null(_COUNT),
+                "description": "Where to go on: as after, or as before if that alone was given.",
+            },
+        }
+    ),
+    "Exchange": _object(
+        {
+            "time": _TEXT,
+            "finished": _TEXT,
+            "node": _NODE,
+            "tap_id": _TEXT,
+            "trace_id": _TEXT,
+            "source": _object({"address": _or_null(_TEXT), "principal": _or_null(_TEXT)}),
+            "facts": {"type": "object", "additionalProperties": _TEXT},
+            "request": _or_null(_object({**_PSEUDO, **_CONTENT}, _OPTIONAL_CONTENT)),
+            "response": _or_null(_object({"status": _or_null(_COUNT), **_CONTENT}, _OPTIONAL_CONTENT)),
+            "flags": _object({"truncated": _FLAG, "incomplete": _FLAG}),
+        }
+    ),
+    "ShownExchange": _object(
+        {
+            "summary": _ref("Summary"),
+            "exchange": _ref("Exchange"),
+            "decoded": {"type": "object", "properties": {"request": {}, "response": {}}},
+            "redactions": {"type": "array", "items": {"type": "object"}},
+        }
+    ),
+    "PredicateRequest": {**_object({"predicate": _TEXT}), "additionalProperties": False},
+    "Predicate": _object({"predicate": _TEXT, "proxy": _TEXT, "collector": _TEXT}),
+    "Preview": _object({"of": _COUNT, "matches": _COUNT}),
+    "Nodes": _object({"nodes": {"type": "array", "items": _object({**_SLOT, "sessions": _TEXTS})}}),
+    "Audit": _object({"entries": _list_of("AuditEntry")}),
+    "AuditEntry": _object(
+        {
+            "seq": _COUNT,
+            "time": _TEXT,
+            "who": _TEXT,
+            "role": _TEXT,
+            "action": _TEXT,
+            "session": _TEXT,
+            "outcome": {"enum": ["ok", "denied"]},
+            "detail": {"type": "object"},
+            "hash": _TEXT,
+        }
+    ),
+}
