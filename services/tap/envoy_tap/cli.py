@@ -9,6 +9,7 @@ from envoy_sidecar.settings import AdminOption, SettingsError
 from envoy_tap import commands
 from envoy_tap.agent.command import agent
 from envoy_tap.audit.command import audit
+from envoy_tap.console.command import console
 from envoy_tap.export_slot import export_slot
 from envoy_tap.lint.command import lint
 from envoy_tap.settings import DEFAULT_ADMIN, TapSettings
@@ -16,6 +17,7 @@ from envoy_tap.settings import DEFAULT_ADMIN, TapSettings
 app = cli.make_app("tap", "Tap for Envoy: capture one targeted exchange in clear text.")
 app.command(commands.sessions)
 app.command(commands.watch)
+app.command(console)
 app.command(lint)
 app.command(agent)
 app.command(audit)

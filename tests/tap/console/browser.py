@@ -30,6 +30,8 @@ _FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A name of somebody else that leads here, as DNS rebinding makes one.
+    "--host-resolver-rules=MAP evil.example 127.0.0.1",
 ]
 VIEW = ViewportSize(width=1440, height=860)
 _PATIENCE_MS = 20_000

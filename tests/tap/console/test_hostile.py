@@ -2,16 +2,19 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
+from envoy_demo.processes import Processes
+from envoy_demo.services import Service, start_tap
 from tests.tap.console.browser import Desk
 from tests.tap.console.cable import laid_to
 from tests.tap.console.pictures import picture
-from tests.tap.console.shop import GRPC_FRAME, HOSTILE, Shop
+from tests.tap.console.shop import GRPC_FRAME, HOSTILE, Shop, console_of
 
 FORM = (
     f'--x\r\ncontent-disposition: form-data; name="file"; filename="../../{HOSTILE}.svg"\r\n'
@@ -141,6 +144,47 @@ def test_a_token_that_is_taken_back_ends_at_the_sign_in_and_the_view_stays(desk:
     expect(page.get_by_text("Your token is no longer valid.")).to_be_visible()
     desk.sign_in("viewer", f"#/session/{captured}?filter=status%3D502")
     expect(page.get_by_role("grid")).to_have_attribute("aria-rowcount", "2")
+
+
+@pytest.fixture(scope="module")
+def trusting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service without tokens, which trusts this machine; its port."""
+    folder = Path(tmp_path_factory.mktemp("trusting"))
+    with Processes(folder) as processes:
+        tap = start_tap(processes, folder / "data")
+        tap.wait_ready()
+        yield tap
+
+
+def test_without_tokens_its_own_page_on_this_machine_is_let_in(browser: BrowserContext, trusting: Service) -> None:  # fmt: skip
+    desk = Desk(browser.new_page(), console_of(trusting))
+    page = desk.open()
+    expect(page.get_by_role("banner")).to_contain_text("local")
+    expect(page.get_by_role("link", name="Start a session")).to_be_visible()
+    page.close()
+    assert desk.wrongs == []
+
+
+def test_without_tokens_no_other_page_is_let_in(browser: BrowserContext, shop: Shop, trusting: Service) -> None:  # fmt: skip
+    page = browser.new_page()
+    rebound = page.goto(f"http://evil.example:{trusting.admin_port}/")
+    assert rebound is not None
+    assert rebound.status == 421
+    # Another port of this machine, where somebody else serves a page.
+    page.goto(f"http://127.0.0.1:{shop.envoy.port}/cart")
+    answers: list[str] = []
+    page.on("response", lambda answer: answers.append(f"{answer.request.method} {answer.status}"))
+    url = f"{console_of(trusting)}api/v1/sessions"
+    for init in ("{mode: 'no-cors'}", "{method: 'POST', mode: 'no-cors', body: '{}'}"):
+        page.evaluate(f"fetch({url!r}, {init}).then(() => null)")
+    assert answers == ["GET 403", "POST 403"]
+    assert page.evaluate(f"fetch({url!r}).then(() => 'read', () => 'refused')") == "refused"
+    page.evaluate(f"document.body.append(Object.assign(document.createElement('iframe'), {{src: {console_of(trusting)!r}}}))")  # fmt: skip
+    expect(page.locator("iframe")).to_have_count(1)
+    page.wait_for_function("frames.length === 1")
+    page.frames[1].wait_for_load_state()
+    assert page.frames[1].url.startswith("chrome-error:")
+    page.close()
 
 
 def serious(page: Page) -> list[str]:

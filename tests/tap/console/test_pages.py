@@ -1,6 +1,8 @@
 """The console's files: all of them shipped, each under the policy, none asking anything of another host."""
 
+import asyncio
 import re
+import socket
 import subprocess
 import sys
 import zipfile
@@ -10,7 +12,10 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from envoy_sidecar.admin import AdminServer, AdminViews, Readiness, admin_app
+from envoy_sidecar.transport.address import Address
 from envoy_tap.console import pages
+from envoy_tap.console.command import console
 
 ROOT = Path(__file__).parents[3]
 STATIC = Path(pages.__file__).with_name("static")
@@ -80,3 +85,25 @@ def test_the_wheel_has_all_of_it(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     assert {f"envoy_tap/console/static/{name}" for name in NAMES} <= held
+
+
+def test_the_command_says_where_the_page_is_or_why_it_is_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+    assert console(admin=f"127.0.0.1:{port}") == 1
+    assert "start it with envoy-tap serve" in capsys.readouterr().err
+    assert console(admin="unix:/run/tap.sock") == 2
+    assert "no browser reaches unix:/run/tap.sock" in capsys.readouterr().err
+
+
+async def test_the_command_prints_the_address_of_a_service_that_is_there(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    views = AdminViews(lambda: Readiness(ready=True), bytes, dict)
+    server = AdminServer(Address("127.0.0.1", 0), admin_app(views, pages.routes()))
+    bound = await server.start()
+    try:
+        assert await asyncio.to_thread(console, admin=str(bound)) == 0
+        assert capsys.readouterr().out == f"http://{bound}/\n"
+    finally:
+        await server.stop()

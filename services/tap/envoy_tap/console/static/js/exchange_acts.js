@@ -2,6 +2,8 @@
 
 import { announce, button, fill, h } from "./dom.js";
 import { dialog } from "./help.js";
+import { readJson } from "./json_text.js";
+import { jsonView } from "./json_view.js";
 
 /** Put text on the clipboard; where the browser forbids that (plain HTTP to another machine), show it to be taken. */
 export async function copyText(text, said) {
@@ -17,19 +19,19 @@ export async function copyText(text, said) {
 }
 
 /** Ask where an exchange is to be sent again, and show what came of it. */
-export function replayDialog({ api, me, id, summary }) {
-  const known = me.replay_to ?? [];
-  const target = known.length
-    ? h("select", { id: "replay-to" }, known.map((url) => h("option", { value: url }, url)))
-    : h("input", { id: "replay-to", type: "url", placeholder: "http://127.0.0.1:8000", spellcheck: "false" });
-  const answer = h("div", { role: "status" });
-  const send = async () => {
+export function replayDialog({ api, id, summary }) {
+  const target = h("input", { id: "replay-to", type: "url", placeholder: "http://127.0.0.1:8000", spellcheck: "false" });
+  const answer = h("div", { class: "replayed", role: "status" });
+  const send = async (force) => {
     fill(answer, "Sending…");
+    const asked = { to: target.value.trim(), ...(force ? { force } : {}) };
     try {
-      const found = await api.post(`/sessions/${id}/exchanges/${summary.seq}/replay`, { to: target.value.trim() });
-      fill(answer, h("pre", { class: "text" }, JSON.stringify(found, null, 2)));
+      const found = await api.post(`/sessions/${id}/exchanges/${summary.seq}/replay`, asked);
+      fill(answer, h("h3", {}, "It answered"), jsonView(readJson(JSON.stringify(found.answer))), h("h3", {}, "Sent was"), jsonView(readJson(JSON.stringify(found.sent))));
     } catch (error) {
-      fill(answer, h("p", { class: "problem", role: "alert" }, `${error.message}${error.hint ? `; ${error.hint}` : ""}`));
+      // What is not as it was captured is sent only if one wants it even so.
+      if (error.status === 409) fill(answer, h("p", { class: "notice" }, error.message), button("Send it even so", { kind: "danger" }, () => send(true)));
+      else fill(answer, h("p", { class: "problem", role: "alert" }, `${error.message}${error.hint ? `; ${error.hint}` : ""}`));
     }
   };
   const isSafe = ["GET", "HEAD", "OPTIONS"].includes(summary.method);
@@ -37,9 +39,9 @@ export function replayDialog({ api, me, id, summary }) {
     `Send #${summary.seq} again`,
     h("p", {}, h("code", {}, `${summary.method} ${summary.path}`)),
     !isSafe && h("p", { class: "notice" }, `${summary.method} may change things where it is sent.`),
-    h("p", { class: "hint" }, "Only to the targets that the service was started with (--replay-to). What was redacted is sent as its placeholder."),
+    h("p", { class: "hint" }, "Only to the targets that the service was started with (--replay-to)."),
     h("div", { class: "field" }, h("label", { for: "replay-to" }, "Target"), target),
-    h("div", { class: "actions" }, button("Send it", { icon: "replay", kind: "primary" }, send)),
+    h("div", { class: "actions" }, button("Send it", { icon: "replay", kind: "primary" }, () => send(false))),
     answer,
   );
 }

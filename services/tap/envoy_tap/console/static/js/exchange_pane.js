@@ -11,7 +11,7 @@ import { errorBox, stateBox } from "./states.js";
 const MOST_HELD = 30;
 
 /** Return `{element, show(seq, versus), copy(seq), close()}`; `acts` is what the page does for it. */
-export function exchangePane({ api, me, may, id, acts }) {
+export function exchangePane({ api, may, id, acts }) {
   const element = h("section", { class: "pane", "aria-label": "The exchange" });
   const held = new Map();
   let current = 0;
@@ -103,7 +103,7 @@ export function exchangePane({ api, me, may, id, acts }) {
         button("Compare", { icon: "compare", hint: "Compare with the next one you open" }, () => acts.compare(seq)),
         button("Copy as curl", { icon: "copy" }, () => copy(seq)),
         button("Export", { icon: "download" }, acts.export),
-        may("replay") && button("Replay", { icon: "replay" }, () => replayDialog({ api, me, id, summary })),
+        may("replay") && button("Replay", { icon: "replay" }, () => replayDialog({ api, id, summary })),
       ),
     );
   }

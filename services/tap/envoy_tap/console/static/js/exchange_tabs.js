@@ -10,7 +10,7 @@ import { marked } from "./marks.js";
 import { headerText } from "./payload.js";
 import { quoted } from "./predicate.js";
 
-const OWN = new Set(["seq", "time", "finished", "node", "tap_id", "trace_id", "source", "request", "response", "flags", "session"]);
+const OWN = new Set(["seq", "time", "finished", "node", "tap_id", "trace_id", "source", "request", "response", "flags", "session", "facts"]);
 
 /** Return what happened, when, between whom. */
 export function overviewTab({ summary, exchange }, acts) {
@@ -56,6 +56,7 @@ function facts(exchange) {
       found.push([name, Array.isArray(value) ? value.join(", ") : String(value)]);
     }
   };
+  for (const [name, value] of Object.entries(exchange.facts ?? {})) add(name.replaceAll("_", " "), value);
   for (const [name, value] of Object.entries(exchange)) if (!OWN.has(name)) add(name.replaceAll("_", " "), value);
   for (const [name, value] of Object.entries(exchange.source ?? {})) if (!["address", "principal"].includes(name)) add(`source ${name}`, value);
   return found;

@@ -48,7 +48,7 @@ export function exchangesPage({ api, me, may, id, view }) {
     sort: sortBy,
     unfollow: () => follow(false),
   });
-  const pane = exchangePane({ api, me, may, id, acts: { close: () => open(null), step, pin: togglePin, narrow, compare, session: () => session, export: askExport } });
+  const pane = exchangePane({ api, may, id, acts: { close: () => open(null), step, pin: togglePin, narrow, compare, session: () => session, export: askExport } });
   const panes = split(h("div", { class: "list" }, grid.element, overlay), pane.element);
 
   const pauseButton = button("Pause", { icon: "pause", "aria-pressed": "false" }, () => pause(!paused));

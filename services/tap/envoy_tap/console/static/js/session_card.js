@@ -33,7 +33,7 @@ export function sessionCard({ me, may, actions }) {
       stateChip(session.state),
       h("h2", {}, h("a", { href: address("session", session.id), "data-act": "open" }, session.why)),
       h("span", { class: "grow" }),
-      h("span", { class: "hint", title: dayAndTime(session.created_at_s) }, `${session.who}, ${ago(session.created_at_s)}`),
+      h("span", { class: "hint", title: dayAndTime(session.created_at_s) }, `${people(session)}, ${ago(session.created_at_s)}`),
     );
   }
 
@@ -55,6 +55,12 @@ export function sessionCard({ me, may, actions }) {
     );
   }
   return { element, update };
+}
+
+/** Return who started a session, for which team, and who approved it. */
+export function people(session) {
+  const team = session.team ? ` of ${session.team}` : "";
+  return `${session.who}${team}${session.approved_by ? `, approved by ${session.approved_by}` : ""}`;
 }
 
 /** Return the chip that names a session's state. */

@@ -4,7 +4,7 @@ import { announce, button, fill, h } from "./dom.js";
 import { dayAndTime } from "./format.js";
 import { confirmed } from "./help.js";
 import { address, go } from "./route.js";
-import { bars, nodeChip, nodesOf, stateChip } from "./session_card.js";
+import { bars, nodeChip, nodesOf, people, stateChip } from "./session_card.js";
 import { polled } from "./states.js";
 
 export function sessionStrip({ api, me, may, changed }) {
@@ -51,7 +51,7 @@ export function sessionStrip({ api, me, may, changed }) {
     title.textContent = title.title = session.why;
     document.title = `${session.why} · tap console`;
     fill(chip, stateChip(session.state));
-    fill(about, h("code", { class: "predicate" }, session.predicate), h("span", { class: "hint" }, ` ${session.who}, ${dayAndTime(session.created_at_s)}`));
+    fill(about, h("code", { class: "predicate" }, session.predicate), h("span", { class: "hint" }, ` ${people(session)}, ${dayAndTime(session.created_at_s)}`));
     tick();
     if (session.state !== stateWas) {
       stateWas = session.state;
