@@ -18,9 +18,14 @@ from envoy_demo.envoy import Envoy, start_envoy
 from envoy_demo.processes import Processes
 from envoy_demo.services import Service
 
-ROLES = ("viewer", "operator", "admin")
-TOKENS = {role: f"{role}-token-of-this-test" for role in ROLES}
-NAMES = {"viewer": "vera", "operator": "otto", "admin": "ada"}
+# Who is there, and in which role.
+PEOPLE = {
+    "viewer": ("vera", "viewer"),
+    "operator": ("otto", "operator"),
+    "approver": ("olga", "operator"),
+    "admin": ("ada", "admin"),
+}
+TOKENS = {person: f"{person}-token-of-this-test" for person in PEOPLE}
 # Each would say so, if it ever ran.
 ALARM = "document.documentElement.dataset.hacked='1'"
 HOSTILE = f'</script><script>{ALARM}</script><img src=x onerror="{ALARM}"><svg onload="{ALARM}">'
@@ -169,10 +174,11 @@ class Shop:
 
 
 def tokens_file(folder: Path) -> Path:
-    lines = [
-        f"- {{name: {NAMES[role]}, role: {role}, sha256: {hashlib.sha256(token.encode()).hexdigest()}}}\n"
-        for role, token in TOKENS.items()
-    ]
+    lines = []
+    for person, token in TOKENS.items():
+        name, role = PEOPLE[person]
+        sha256 = hashlib.sha256(token.encode()).hexdigest()
+        lines.append(f"- {{name: {name}, role: {role}, teams: [shop], sha256: {sha256}}}\n")
     path = folder / "tokens.yaml"
     path.write_text("".join(lines), "utf-8")
     return path
@@ -196,10 +202,11 @@ def open_shop(folder: Path) -> Iterator[Shop]:
         server.server_close()
 
 
-def start_tap(processes: Processes) -> Service:
+def start_tap(processes: Processes, *options: str) -> Service:
     """Start the tap service with the tokens of this test and what is in `data`; it is ready."""
     folder = processes.folder
-    service = services.start_tap(processes, folder / "data", ["--tokens", str(tokens_file(folder))])
+    tokens = ["--tokens", str(tokens_file(folder))]
+    service = services.start_tap(processes, folder / "data", [*tokens, *options])
     service.wait_ready()
     return service
 

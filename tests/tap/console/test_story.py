@@ -4,11 +4,12 @@ import json
 import re
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
+from envoy_demo.processes import Processes
 from tests.tap.console.browser import Desk
 from tests.tap.console.pictures import picture
-from tests.tap.console.shop import ORDER, Shop
+from tests.tap.console.shop import ORDER, Shop, console_of, start_tap
 
 BODY = json.dumps(ORDER).encode()
 SECRETS = ("hunter2", "s3cr3t", "4111-1111", "alice@shop.example")
@@ -218,3 +219,26 @@ def test_everything_is_done_by_keys(desk: Desk, shop: Shop) -> None:
     expect(page.get_by_role("dialog")).to_contain_text("grpc.status=UNAVAILABLE")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_another_person_approves_where_the_rule_asks_for_it(browser: BrowserContext, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("rules:\n  - {team: shop, paths: [/orders/**], approval: true}\n", "utf-8")
+    with Processes(tmp_path) as processes:
+        console = console_of(start_tap(processes, "--rules", str(rules)))
+        asks, agrees = (Desk(browser.new_page(), console) for _ in range(2))
+        page = asks.sign_in("operator", "#/start")
+        page.get_by_label("Why").fill("who orders twice?")
+        page.get_by_role("button", name="Start capturing").click()
+        expect(page.get_by_text("It waits for approval.")).to_be_visible()
+        expect(page.get_by_role("button", name="Approve")).to_be_disabled()
+        other = agrees.sign_in("approver")
+        card = other.get_by_role("article").filter(has_text="who orders twice?")
+        expect(card).to_contain_text("waiting")
+        picture(other, "approval")
+        card.get_by_role("button", name="Approve").click()
+        expect(card).to_contain_text("otto of shop, approved by olga")
+        expect(page.get_by_text("Waiting for the first request.")).to_be_visible()
+        for desk in (asks, agrees):
+            desk.page.close()
+            assert desk.wrongs == []
