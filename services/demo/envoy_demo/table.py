@@ -1,8 +1,10 @@
 """The demo's output: one row a step, with what was sent, what came back, who decided and why."""
 
 import os
+import sys
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -70,7 +72,7 @@ def verdict_text(outcomes: Sequence[Outcome]) -> Text:
 def play_with_it(stack: Stack) -> Text:
     """Return how to go on by curl against the running stack."""
     base = f"http://127.0.0.1:{stack.envoy.port}"
-    tap = f"http://127.0.0.1:{stack.tap.admin_port}/api/v1"
+    tap = f"127.0.0.1:{stack.tap.admin_port}"
     return Text(
         f"""
 Everything stays up until Ctrl-C. In another terminal:
@@ -85,14 +87,16 @@ Everything stays up until Ctrl-C. In another terminal:
   # captured, its secret redacted
   curl -d '{{"item": "cake"}}' -H 'authorization: Bearer s3cret' \\
     {base}/orders/traced/1
-  curl -s {tap}/sessions                 # has the session's ID
-  curl -s {tap}/sessions/ID/exchanges    # what it captured
-  curl -s {tap}/sessions/ID/exchanges/1  # all of the first
+  export TAP_ADMIN={tap} PATH={Path(sys.executable).parent}:$PATH
+  envoy-tap list last     # what the newest session captured
+  envoy-tap show last 1   # all of its first exchange
+  # a session of your own, followed live; Ctrl-C ends it
+  envoy-tap start --path /orders --reason 'trying it out'
 
   Envoy's admin  http://127.0.0.1:{stack.envoy.admin_port}
   authz          http://127.0.0.1:{stack.authz.admin_port}/readyz, /config, /metrics
   ratelimit      http://127.0.0.1:{stack.ratelimit.admin_port}/readyz, /config, /metrics
-  tap            http://127.0.0.1:{stack.tap.admin_port}/readyz, /config, /metrics
+  tap            http://{tap}/readyz, /config, /metrics; http://{tap}/ is its console
   logs           {stack.envoy.process.log.parent}
 
 Policies and limits are read from {stack.examples}:

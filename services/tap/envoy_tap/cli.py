@@ -6,29 +6,46 @@ from envoy_sidecar import cli
 from envoy_sidecar.doctor import command as doctor_command
 from envoy_sidecar.doctor.options import BootstrapOption, EnvoyOption, FormatOption, IgnoreOption, LeastOption
 from envoy_sidecar.settings import AdminOption, SettingsError
-from envoy_tap import commands
 from envoy_tap.agent.command import agent
 from envoy_tap.audit.command import audit
+from envoy_tap.commands.audit import listed
+from envoy_tap.commands.export import export
+from envoy_tap.commands.export_slot import export_slot
+from envoy_tap.commands.nodes import nodes
+from envoy_tap.commands.replay import replay
+from envoy_tap.commands.sessions import approve, delete, list_, show, stop, watch
+from envoy_tap.commands.start import start
 from envoy_tap.console.command import console
-from envoy_tap.export_slot import export_slot
 from envoy_tap.lint.command import lint
 from envoy_tap.settings import DEFAULT_ADMIN, TapSettings
 
 app = cli.make_app("tap", "Tap for Envoy: capture one targeted exchange in clear text.")
-app.command(commands.sessions)
-app.command(commands.watch)
-app.command(console)
-app.command(lint)
-app.command(agent)
-app.command(audit)
-app.command(export_slot)
+for _command in (
+    start,
+    watch,
+    show,
+    stop,
+    approve,
+    delete,
+    export,
+    replay,
+    nodes,
+    console,
+    lint,
+    agent,
+    export_slot,
+    audit,
+):
+    app.command(_command)
+app.command(list_, name="list")
+audit.command(listed, name="list")
 
 
 @app.command
 def serve(settings: TapSettings) -> int:
     """Serve the tap slot to Envoy, and the API of tap sessions to operators.
 
-    A session begins with `envoy-tap sessions start`; one can also be given here, by --target-… options.
+    A session begins with `envoy-tap start`; one can also be given here, by --target-… options.
     """
     # Not at the top: it imports all of envoy-data-plane, for which --help should not wait.
     try:

@@ -27,6 +27,7 @@ from envoy_tap.drivers.choice import builder
 from envoy_tap.drivers.processor import Processor
 from envoy_tap.policy_file import read_policy
 from envoy_tap.registry import END_OF_SERVICE, Registry
+from envoy_tap.replay import ReplayError, Target
 from envoy_tap.session_sink import SessionSink
 from envoy_tap.settings import TapSettings
 from envoy_tap.slot.ecds import EcdsServer
@@ -68,6 +69,10 @@ class TapSidecar:
             self._schema = Descriptors(settings.descriptors)
         except DescriptorsError as error:
             raise SettingsError(f"--descriptors {error}") from None
+        try:
+            self._targets = tuple(map(Target.read, settings.replay_to))
+        except ReplayError as error:
+            raise SettingsError(f"--replay-to {error}") from None
         store, keys = self._storage.store, self._storage.keys
         self.registry = Registry(self._slot, store, policy, keys.derived("placeholders"))
         self._archive = Archive(store)
@@ -91,7 +96,13 @@ class TapSidecar:
     def routes(self) -> Sequence[BaseRoute]:
         """Return the session API and the console, for the admin server."""
         services = Services(
-            self.registry, self._archive, self._nodes, self._access, self._recorder, self._schema
+            self.registry,
+            self._archive,
+            self._nodes,
+            self._access,
+            self._recorder,
+            self._schema,
+            self._targets,
         )
         return [*routes(services), *pages.routes()]
 

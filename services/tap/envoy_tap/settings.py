@@ -62,6 +62,13 @@ class TapSettings(ServerSettings):
             help="Descriptor set of protoc, by which gRPC messages are shown by name; once for each.",
         ),
     ] = ()
+    replay_to: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(),
+            help="URL to which the API may send captured requests again; once for each. None: it sends nothing.",
+        ),
+    ] = ()
     target_path: Annotated[
         str | None, Parameter(help="Capture requests whose path begins with this; the query is not compared.")
     ] = None

@@ -16,9 +16,11 @@ _ERRORS = {
     "401": "No valid bearer token.",
     "403": "The role or the rules do not allow it.",
     "404": "There is no such session or exchange, or it is not yours to see.",
+    "409": "Something in it is redacted or cut off; force sends it even so.",
     "413": "The body is too long.",
     "415": "The body must be JSON.",
     "422": "What is asked for cannot be had; `path` says where.",
+    "502": "The target does not answer.",
     "503": "Too many watch already.",
     "507": "The store or the audit log refused.",
 }
@@ -72,6 +74,11 @@ _OPERATIONS = (
     _Operation(
         "get", f"{_SESSION}/exchanges/{{seq}}", "exchange", "view", "One exchange, whole and decoded.",
         "ShownExchange", errors=_NONE,
+    ),
+    _Operation(
+        "post", f"{_SESSION}/exchanges/{{seq}}/replay", "replay", "replay",
+        "Send a captured request again, to a target that the service was given.", "Replayed",
+        body="ReplayRequest", errors=("400", "404", "409", "413", "415", "422", "502"),
     ),
     _Operation(
         "get", f"{_SESSION}/export", "export", "export", "Exchanges as a file in another tool's format.",

@@ -15,12 +15,14 @@ from envoy_tap.api.exchanges import ExchangeRoutes
 from envoy_tap.api.export import ExportRoute
 from envoy_tap.api.openapi import document
 from envoy_tap.api.refusals import RefusedError, told
+from envoy_tap.api.replay import ReplayRoute
 from envoy_tap.api.sessions import Nodes, SessionRoutes
 from envoy_tap.api.watch import WatchRoute
 from envoy_tap.archive import Archive
 from envoy_tap.audit import Recorder
 from envoy_tap.core.decode import Schema
 from envoy_tap.registry import Registry
+from envoy_tap.replay import Target
 
 PREFIX = "/api/v1"
 _DENIED = frozenset({401, 403})
@@ -38,6 +40,7 @@ class Services:
     access: Access
     recorder: Recorder
     schema: Schema | None = None
+    replay_to: Sequence[Target] = ()
 
     @property
     def desk(self) -> Desk:
@@ -51,6 +54,7 @@ def routes(services: Services) -> Sequence[BaseRoute]:
     exchanges = ExchangeRoutes(services.desk, services.archive, services.schema)
     export = ExportRoute(services.desk, services.archive, services.schema)
     watch = WatchRoute(services.desk, services.archive)
+    replay = ReplayRoute(services.desk, services.archive, services.replay_to)
     audit = AuditRoute(services.recorder)
     session = "/sessions/{id}"
     table: Sequence[tuple[str, str, str, Answer]] = (
@@ -64,6 +68,7 @@ def routes(services: Services) -> Sequence[BaseRoute]:
         ("GET", f"{session}/watch", "view", watch.watch),
         ("GET", f"{session}/exchanges", "view", exchanges.list),
         ("GET", f"{session}/exchanges/{{seq}}", "view", exchanges.show),
+        ("POST", f"{session}/exchanges/{{seq}}/replay", "replay", replay.replay),
         ("GET", f"{session}/export", "export", export.export),
         ("POST", "/predicate", "view", exchanges.predicate),
         ("POST", "/preview", "view", exchanges.preview),

@@ -170,6 +170,30 @@ SCHEMAS: Mapping[str, Schema] = {
     "Predicate": _object({"predicate": _TEXT, "proxy": _TEXT, "collector": _TEXT}),
     "Preview": _object({"of": _COUNT, "matches": _COUNT}),
     "Nodes": _object({"nodes": {"type": "array", "items": _object({**_SLOT, "sessions": _TEXTS})}}),
+    "ReplayRequest": {**_object({"to": _TEXT}, {"force": _FLAG}), "additionalProperties": False},
+    "Replayed": _object(
+        {
+            "sent": _object(
+                {
+                    "method": _TEXT,
+                    "url": _TEXT,
+                    "headers": {"type": "array", "items": _TEXTS},
+                    "body_bytes": _COUNT,
+                    "doubts": _TEXTS,
+                }
+            ),
+            "answer": _object(
+                {
+                    "response": {"type": "object"},
+                    "decoded": {"type": "object"},
+                    "truncated": _FLAG,
+                    "took_ms": _NUMBER,
+                    "captured_status": _or_null(_COUNT),
+                    "same_body": _FLAG,
+                }
+            ),
+        }
+    ),
     "Audit": _object({"entries": _list_of("AuditEntry")}),
     "AuditEntry": _object(
         {

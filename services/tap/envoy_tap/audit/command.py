@@ -16,7 +16,7 @@ from envoy_tap.audit.verify import verified
 from envoy_tap.storage.keys import FILE_NAME as KEY_FILE_NAME
 from envoy_tap.storage.keys import read_keys
 
-audit = App(name="audit", help="Check the audit log.")
+audit = App(name="audit", help="List the entries of the audit log, or check it.")
 
 
 @audit.command

@@ -96,12 +96,13 @@ def _flags(exchange: Exchange) -> list[str]:
     found = {
         "truncated": exchange.truncated,
         "incomplete": exchange.incomplete,
-        "redacted": any(_is_redacted(half) for half in (exchange.request, exchange.response) if half),
+        "redacted": any(is_redacted(half) for half in (exchange.request, exchange.response) if half),
     }
     return [name for name, holds in found.items() if holds]
 
 
-def _is_redacted(message: Message) -> bool:
+def is_redacted(message: Message) -> bool:
+    """Whether something in *message* was replaced before it was stored."""
     values = (message.body, *(value for _, value in (*message.headers, *message.trailers)))
     return any(REDACTION_MARK in value or _HMAC_MARK in value for value in values)
 

@@ -89,7 +89,7 @@ def _open(message: Message, room: Room) -> tuple[bytes, tuple[str, ...], list[st
         found = None if _is_plain(data) else opened(data, coding, room.opened_bytes)
         if found is None:
             notes.append(
-                f"it is declared as {coding[:40]}, and shown as it was stored: opened before, or not that"
+                f"declared as {coding[:40]}: the collector opened it before it was stored, or it never was that"
             )
             break
         room.opened_bytes -= len(found.data)

@@ -1,23 +1,20 @@
 """`envoy-tap export-slot`: what a proxy's slot holds for a session, for a control plane that serves it itself."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
+from envoy_sidecar.cli import EXIT_CLEAN
 from envoy_sidecar.config.findings import InvalidConfigurationError
-from envoy_sidecar.settings import AdminOption
-from envoy_sidecar.transport.address import Address
 from envoy_tap.client import ApiError, SessionClient
+from envoy_tap.commands.asking import LOCAL, Service, ask, named
+from envoy_tap.commands.output import UsageError, write_json
 from envoy_tap.core.exchange import Node
 from envoy_tap.core.node import NAMESPACE, Proxy
 from envoy_tap.core.session import Session
 from envoy_tap.core.spec import stored
 from envoy_tap.policy_file import read_policy
-from envoy_tap.settings import DEFAULT_ADMIN
 from envoy_tap.slot.script import DEFAULT_CLUSTER, Setup
 
 _FIELDS = ("id", "who", "why", "predicate", "nodes", "limits", "redaction", "created_at_s", "expires_at_s")
@@ -41,10 +38,7 @@ def export_slot(
             name="--as", help="A TypedExtensionConfig, or the DiscoveryResponse of a path_config_source."
         ),
     ] = "resource",
-    admin: AdminOption = DEFAULT_ADMIN,
-    token: Annotated[
-        str | None, Parameter(help="Bearer token; better in the environment, as TAP_TOKEN.")
-    ] = None,
+    service: Service = LOCAL,
 ) -> int:
     """Print what a proxy's slot holds for sessions, as JSON: serve it by your own control plane, or as a file.
 
@@ -56,21 +50,23 @@ def export_slot(
     from envoy_tap.slot.subscription import SlotError  # noqa: PLC0415
 
     proxy = Proxy(Node(node_id, node_cluster), ((f"{NAMESPACE}.driver", driver),))
-    try:
-        setup = Setup(cluster, read_policy(policy))
-        client = SessionClient(Address.parse(admin), token)
-        made = resource(slot, [_session(client, each) for each in sessions], proxy, setup)
-    except InvalidConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_USAGE
-    except (ApiError, SlotError) as error:
-        sys.stderr.write(f"envoy-tap: {error}\n")
-        return EXIT_FINDINGS
-    sys.stdout.write(json.dumps(response(made) if as_ == "file" else made.to_dict(), indent=1) + "\n")
-    return EXIT_CLEAN
+
+    def do(client: SessionClient) -> int:
+        try:
+            setup = Setup(cluster, read_policy(policy))
+            made = resource(slot, [_session(client, each) for each in sessions], proxy, setup)
+        except InvalidConfigurationError as error:
+            raise UsageError(str(error)) from None
+        except SlotError as error:
+            raise ApiError(str(error)) from None
+        write_json(response(made) if as_ == "file" else made.to_dict(), indent=1)
+        return EXIT_CLEAN
+
+    return ask(service, do)
 
 
-def _session(client: SessionClient, session_id: str) -> Session:
+def _session(client: SessionClient, session: str) -> Session:
+    session_id = named(client, session)
     shown = client.show(session_id)
     if shown["state"] != "active":
         raise ApiError(f"session {session_id} is {shown['state']}; only an active one captures")

@@ -1,0 +1,1 @@
+"""The commands about sessions and what they captured, a module each."""
