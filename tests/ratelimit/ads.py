@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryRequest, DiscoveryResponse
@@ -35,6 +35,14 @@ class AdsServer:
             type_url=TYPE_URL,
             nonce=f"n{self._count}",
         )
+        for stream in self._streams:
+            stream.put_nowait(self._newest)
+
+    def again(self) -> None:
+        """Send the newest update once more, as go-control-plane does when it was refused."""
+        assert self._newest is not None
+        self._count += 1
+        self._newest = replace(self._newest, nonce=f"n{self._count}")
         for stream in self._streams:
             stream.put_nowait(self._newest)
 

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from envoy_ratelimit.config.inline import load_nodes
-from envoy_ratelimit.config.xds import XdsClient, XdsServer
+from envoy_ratelimit.config.xds import MAX_REFUSAL_S, XdsClient, XdsServer
 from envoy_ratelimit.config.xds_wire import TYPE_URL
 from envoy_ratelimit.core.rules import Rules
 from envoy_sidecar.config.documents import Node
@@ -121,6 +121,37 @@ async def test_what_cannot_be_used_is_refused_with_the_reason(
             assert served.client.trouble == ()
             assert served.limits() == ["edge.user 6/DAY"]
     assert said in caplog.text
+
+
+async def test_what_is_sent_again_is_refused_ever_more_slowly_and_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with ads_server() as ads:
+        ads.publish(limits("edge", 5))
+        async with subscribed(ads) as served:
+            await ads.heard()
+            await ads.heard()
+            ads.publish(limits("", 5))
+            waits = []
+            for number in range(2, 7):
+                nack = await ads.heard()
+                assert nack.error_detail is not None
+                assert "domain is missing" in nack.error_detail.message
+                assert (nack.version_info, nack.response_nonce) == ("v1", f"n{number}")
+                waits.append(served.client.refusal_wait_s)
+                ads.again()
+            assert waits == [0, QUICK_S, QUICK_S * 2, QUICK_S * 4, QUICK_S * 8]
+            # What is right goes before an answer that still waits.
+            served.client.refusal_wait_s = MAX_REFUSAL_S
+            ads.again()
+            ads.publish(limits("edge", 6))
+            while (answer := await ads.heard()).error_detail is not None:
+                assert answer.response_nonce != "n9"
+            assert answer.version_info == "v9"
+            assert served.limits() == ["edge.user 6/DAY"]
+            assert served.client.refusal_wait_s == 0
+            assert served.client.trouble == ()
+    assert caplog.text.count("domain is missing") == 1
 
 
 async def test_resources_of_another_type_or_malformed_are_refused() -> None:

@@ -19,6 +19,11 @@ LOG = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 0.5
 MAX_RETRY_S = 30.0
+MAX_REFUSAL_S = 5.0
+"""How long an answer waits at most that refuses again what was refused already.
+
+go-control-plane sends an update again as soon as it is refused, and so would be refused a thousand times a second.
+"""
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_CHARACTERS = 4000
 _CHANNEL = (
@@ -72,6 +77,10 @@ class XdsClient:
         self._first_retry_s = first_retry_s
         self._retry_s = first_retry_s
         self._jitter = jitter
+        self._refused: tuple[str, Sequence[object]] | None = None
+        self._findings: tuple[str, ...] = ()
+        self.refusal_wait_s = 0.0
+        """How long the newest refusal waits, before jitter; 0 for the first of an update."""
         self._node = xds_wire.make_node(server.node_id, "ratelimit", server.node_metadata)
         self.first = asyncio.Event()
         self.version = ""
@@ -118,24 +127,42 @@ class XdsClient:
                 metadata=tuple(self._server.headers.items())
             )
             await stream.write(xds_wire.make_request(self._node, self.version))
-            while (payload := await stream.read()) is not grpc.aio.EOF:
-                assert isinstance(payload, bytes)  # noqa: S101 - by the stream's type; there is no serializer
-                self._retry_s = self._first_retry_s
-                if not self.connected:
-                    self.connected = True
-                    LOG.info("xDS %s: connected", self._server.address)
-                await stream.write(await self._answer(payload))
+            reading = asyncio.create_task(_read(stream))
+            try:
+                while (payload := await reading) is not None:
+                    reading = asyncio.create_task(_read(stream))
+                    self._retry_s = self._first_retry_s
+                    if not self.connected:
+                        self.connected = True
+                        LOG.info("xDS %s: connected", self._server.address)
+                    answer = await self._answer(payload)
+                    if self.refusal_wait_s:
+                        wait_s = self.refusal_wait_s * (0.5 + self._jitter() / 2)
+                        await asyncio.wait({reading}, timeout=wait_s)
+                        if reading.done():
+                            continue  # what came meanwhile is newer
+                    await stream.write(answer)
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
 
     async def _answer(self, payload: bytes) -> bytes:
         update = xds_wire.read_update(payload)
+        if self._refused == (update.version, update.resources):
+            self.refusal_wait_s = min(self.refusal_wait_s * 2 or self._first_retry_s, MAX_REFUSAL_S)
+            return self._nack(update, self._findings)
+        self.refusal_wait_s = 0.0
         try:
             summary = await asyncio.to_thread(self._applied, update)
         except InvalidConfigurationError as error:
-            return self._nack(update, tuple(map(str, error.findings)))
+            return self._nack(update, self._said(update, tuple(map(str, error.findings))))
         except Exception as error:
             LOG.exception("xDS: an update failed in a way that no finding tells")
-            return self._nack(update, (f"{type(error).__name__}; the service's log says more",))
+            return self._nack(
+                update, self._said(update, (f"{type(error).__name__}; the service's log says more",))
+            )
         self.version = update.version
+        self._refused = None
         self.trouble = ()
         self.updates.add(("ack",))
         self.first.set()
@@ -145,12 +172,17 @@ class XdsClient:
     def _applied(self, update: xds_wire.Update) -> str:
         return self._apply(xds_wire.documents_of(update))
 
-    def _nack(self, update: xds_wire.Update, findings: tuple[str, ...]) -> bytes:
-        self.trouble = findings
-        self.updates.add(("nack",))
+    def _said(self, update: xds_wire.Update, findings: tuple[str, ...]) -> tuple[str, ...]:
+        """Say once why an update is refused, and remember it."""
+        self._refused, self._findings = (update.version, update.resources), findings
         for finding in findings:
             LOG.error("%s", finding)
         LOG.error("xDS version %r: refused; the limits before it serve on", update.version)
+        return findings
+
+    def _nack(self, update: xds_wire.Update, findings: tuple[str, ...]) -> bytes:
+        self.trouble = findings
+        self.updates.add(("nack",))
         text = "\n".join(findings)[:_MAX_ERROR_CHARACTERS]
         return xds_wire.make_request(self._node, self.version, update.nonce, text)
 
@@ -170,3 +202,8 @@ class XdsClient:
             channel = grpc.aio.secure_channel(server.address, credentials, options)
         async with channel:
             yield channel
+
+
+async def _read(stream: Stream) -> bytes | None:
+    payload = await stream.read()
+    return payload if isinstance(payload, bytes) else None  # the other is EOF
