@@ -4,11 +4,12 @@ A proxy declares `envoy_tap.driver` in its node's metadata; one that says nothin
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 
-from envoy_tap.core.node import Proxy
+from envoy_tap.core.exchange import Node
+from envoy_tap.core.node import NAMESPACE, Proxy
 from envoy_tap.core.session import Session
 from envoy_tap.drivers.admin import AdminDriver
 from envoy_tap.drivers.ext_proc import ExtProcDriver
@@ -40,13 +41,22 @@ def resource(name: str, sessions: Sequence[Session], proxy: Proxy, setup: Setup)
     Nothing leaves here that the lint finds an error in.
     """
     try:
-        made = driver_of(proxy).resource(name, sessions, proxy, setup)
-        checked(made, has_native_sink=has_native_sink(proxy))
+        driver = driver_of(proxy)
+        _check(driver.name, has_native_sink(proxy), tuple(sessions), setup)
+        made = driver.resource(name, sessions, proxy, setup)
     except (DriverError, PreflightError) as error:
         if not sessions:
             return slot_resource(name, (), proxy, setup)
         raise SlotError(str(error)) from None
     return made
+
+
+@lru_cache(maxsize=64)
+def _check(driver: str, is_native: bool, sessions: tuple[Session, ...], setup: Setup) -> None:
+    """Lint what *driver* makes, once for all its proxies: their names are literals in it, and nothing more."""
+    declared = ((f"{NAMESPACE}.native_sink", "true"),) if is_native else ()
+    anyone = Proxy(Node("", ""), declared)
+    checked(DRIVERS[driver].resource("slot", sessions, anyone, setup), has_native_sink=is_native)
 
 
 def builder(setup: Setup) -> ResourceBuilder:

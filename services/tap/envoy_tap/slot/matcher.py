@@ -4,6 +4,8 @@ Envoy evaluates it in C++ and skips the filter for a whole request, and its resp
 request then costs no Lua at all (envoy.extensions.common.matching.v3.ExtensionWithMatcher).
 """
 
+from functools import lru_cache
+
 import betterproto2
 from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig as EnvoyExtension
 from envoy_data_plane.envoy.extensions.common.matching.v3 import ExtensionWithMatcher
@@ -35,19 +37,25 @@ def guarded(tests: Tests, name: str, filter_: betterproto2.Message) -> betterpro
     if tests == ANYTHING:
         return filter_
     return ExtensionWithMatcher(
-        xds_matcher=Matcher(
-            matcher_list=MatcherMatcherList(
-                matchers=[
-                    MatcherMatcherListFieldMatcher(
-                        predicate=MatcherMatcherListPredicate(not_matcher=_predicate(tests)),
-                        on_match=MatcherOnMatch(
-                            action=TypedExtensionConfig(name="skip", typed_config=Any.pack(SkipFilter()))
-                        ),
-                    )
-                ]
-            )
-        ),
+        xds_matcher=_skipping(tests),
         extension_config=EnvoyExtension(name=name, typed_config=Any.pack(filter_)),
+    )
+
+
+@lru_cache(maxsize=64)
+def _skipping(tests: Tests) -> Matcher:
+    """Return what skips all that does not fulfil *tests*; made once for all proxies."""
+    return Matcher(
+        matcher_list=MatcherMatcherList(
+            matchers=[
+                MatcherMatcherListFieldMatcher(
+                    predicate=MatcherMatcherListPredicate(not_matcher=_predicate(tests)),
+                    on_match=MatcherOnMatch(
+                        action=TypedExtensionConfig(name="skip", typed_config=Any.pack(SkipFilter()))
+                    ),
+                )
+            ]
+        )
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from envoy_tap.core.exchange import Node
@@ -45,6 +45,7 @@ def library(name: str) -> str:
     return files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
 
 
+@lru_cache(maxsize=256)
 def _session(session: Session, policy: Policy) -> str:
     limits = session.limits
     # With placeholders, redaction is the collector's; what is never to be captured does not leave the proxy even so.

@@ -81,6 +81,7 @@ class Subscription:
         self._names: tuple[str, ...] = ()
         self._answered_names: tuple[str, ...] | None = None
         self._answered: tuple[Session, ...] = ()
+        self._made: list[tuple[str, Any]] = []
         self._nonce = 0
         self._sent_at_s = -inf
         self.slot = NodeSlot(self.proxy.node)
@@ -121,6 +122,7 @@ class Subscription:
             self.slot = replace(
                 self.slot, tap_ids=tuple(session.id for session in sessions), nack="", settled=False
             )
+            self._make(sessions)
         elif not self._heartbeat_is_due(now_s):
             return None
         self._sent_at_s = now_s
@@ -144,28 +146,30 @@ class Subscription:
         return not 0 <= now_s - self._sent_at_s < self._ttl_s / 3
 
     def _response(self, sessions: tuple[Session, ...], now_s: float) -> DiscoveryResponse:
+        ttl = None
+        if sessions:
+            last_s = max(session.expires_at_s for session in sessions)
+            ttl = timedelta(seconds=max(1, min(self._ttl_s, ceil(last_s - now_s))))
+        version = self.slot.sent_version
+        return DiscoveryResponse(
+            version_info=version,
+            resources=[
+                Any.pack(Resource(name=name, version=version, resource=packed, ttl=ttl))
+                for name, packed in self._made
+            ],
+            type_url=TYPE_URL,
+            nonce=str(self._nonce),
+        )
+
+    def _make(self, sessions: tuple[Session, ...]) -> None:
+        """Make what the proxy holds from now on; heartbeats send it again as it is."""
         try:
             extensions, problem = self._built(sessions), ""
         except SlotError as error:
             # It gets what it would get without sessions; `nodes` and the session's page say why.
             extensions, problem = self._built(()), str(error)
-        version = _version(extensions)
-        ttl = None
-        if sessions:
-            last_s = max(session.expires_at_s for session in sessions)
-            ttl = timedelta(seconds=max(1, min(self._ttl_s, ceil(last_s - now_s))))
-        self.slot = replace(self.slot, sent_version=version, problem=problem)
-        return DiscoveryResponse(
-            version_info=version,
-            resources=[
-                Any.pack(
-                    Resource(name=extension.name, version=version, resource=Any.pack(extension), ttl=ttl)
-                )
-                for extension in extensions
-            ],
-            type_url=TYPE_URL,
-            nonce=str(self._nonce),
-        )
+        self._made = [(extension.name, Any.pack(extension)) for extension in extensions]
+        self.slot = replace(self.slot, sent_version=_version(extensions), problem=problem)
 
     def _built(self, sessions: tuple[Session, ...]) -> list[TypedExtensionConfig]:
         return [self._build(name, sessions, self.proxy) for name in self._names]
