@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -154,7 +155,17 @@ async def tapped(
         change(config)
         processes = stack.enter_context(Processes(folder))
         envoy = start_envoy(processes, config)
-        yield Tapped(envoy, upstream, slot, ecds, sink, service.aclose, collector.flush, at.channel, payloads)
+        yield Tapped(
+            envoy,
+            upstream,
+            slot,
+            ecds,
+            sink,
+            service.aclose,
+            partial(_give_up, collector),
+            at.channel,
+            payloads,
+        )
 
 
 def _allow_trailers_and_tunnels(config: configs.Config) -> None:
@@ -169,6 +180,12 @@ def _allow_trailers_and_tunnels(config: configs.Config) -> None:
             "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
         }
     }
+
+
+def _give_up(collector: Collector) -> None:
+    """Give out halves that are whole and wait for another; not those that are still coming in."""
+    if collector._assembler._waiting:
+        collector.flush()
 
 
 def _recorded(service: Service, payloads: list[bytes]) -> Service:
