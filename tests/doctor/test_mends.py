@@ -87,6 +87,12 @@ def two_endpoints_with_a_window(config: Config) -> None:
     cluster(config, "envoy_authz")["common_lb_config"] = {"update_merge_window": "0s"}
 
 
+def named_by_a_mesh(config: Config) -> None:
+    name = "outbound|9191||authz.example"
+    cluster(config, "envoy_authz")["name"] = name
+    authz(config)["grpc_service"]["envoy_grpc"]["cluster_name"] = name
+
+
 def http_1(config: Config) -> None:
     options = cluster(config, "envoy_authz")["typed_extension_protocol_options"]
     options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]["explicit_http_config"] = {
@@ -165,6 +171,7 @@ FAULTS: dict[str, tuple[str, str, Change]] = {
     "none": ("error", "timeout-none", authz_timeout("0s")),
     "long": ("warning", "timeout-long", in_ratelimit(timeout="2s")),
     "short": ("warning", "timeout-short", authz_timeout("0.001s")),
+    "authority": ("error", "authority", named_by_a_mesh),
     "closed": ("warning", "ratelimit-fails-closed", in_ratelimit(failure_mode_deny=True)),
     "grpc callers": (
         "warning",
@@ -246,7 +253,7 @@ def camel(name: str) -> str:
 def renamed(config: Config, number: int) -> Config:
     """Return *config* with names of its own, so that many go into one bootstrap."""
     written = json.dumps(config["static_resources"])
-    for name in (*SERVICE_CLUSTERS, "upstream"):
+    for name in (*SERVICE_CLUSTERS, "upstream", "outbound|9191||authz.example"):
         written = written.replace(f'"{name}"', f'"{name}_{number}"')
     resources: Config = json.loads(written)
     resources["listeners"][0]["name"] += str(number)

@@ -81,6 +81,10 @@ class ControlPlane:
         for resource in resources:
             one = packed(resource)
             by_type[one.type_url][resource["name"]] = one
+        self.publish_packed(by_type)
+
+    def publish_packed(self, by_type: Mapping[str, dict[str, EnvoyAny]]) -> None:
+        """Serve resources by type URL and name, in place of those of the same types."""
         with self._lock:
             for type_url, named in by_type.items():
                 self._served[type_url] = named

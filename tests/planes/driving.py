@@ -53,7 +53,8 @@ def plain(port: int, host: str = "") -> Call:
 
 def authz_decides(call: Call) -> None:
     allowed = call(Request("GET", "/public/welcome"))
-    assert (allowed.status, allowed.json()["path"]) == (200, "/public/welcome"), allowed.text
+    assert allowed.status == 200, allowed
+    assert allowed.json()["path"] == "/public/welcome"
     denied = call(Request("GET", "/orders/export"))
     assert (denied.status, denied.headers[POLICY_HEADER]) == (403, "demo/no-exports")
     around = call(Request("GET", "/public/../admin/users"))

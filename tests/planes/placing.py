@@ -1,7 +1,8 @@
 """A configuration for other machines, put on this one: every port and file in it is exchanged, or the test fails."""
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,29 @@ def load(path: str) -> Any:
     return YAML(typ="safe", pure=True).load(configs.folder() / path)
 
 
-def placed(value: Any, ports: Mapping[int, int], files: Mapping[str, Path] | None = None) -> Any:
+def parsed(text: str) -> Any:
+    """Return YAML that stands as text in another document."""
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def at(value: Any, *keys: str) -> Any:
+    """Return what stands below *value*."""
+    for key in keys:
+        value = value[key]
+    return value
+
+
+def installed(command: Sequence[str]) -> list[str]:
+    """Return a command of the image, as it is installed here."""
+    program, *arguments = command
+    return [str(Path(sys.executable).with_name(program)), *arguments]
+
+
+def placed(value: Any, ports: Mapping[int, int], files: Mapping[str, Path | str] | None = None) -> Any:
     """Return a copy of *value* whose addresses are *ports* on loopback, and whose paths are below *files*.
 
     *ports* gives for every port that is written the one to be used. *files* gives for the beginning
-    of a path the folder that takes its place. Raises KeyError for a port that is not given.
+    of a path or other text the one that takes its place. Raises KeyError for a port that is not given.
     """
     if isinstance(value, list):
         return [placed(each, ports, files) for each in value]
@@ -39,14 +58,14 @@ def placed(value: Any, ports: Mapping[int, int], files: Mapping[str, Path] | Non
     return {key: placed(each, ports, files) for key, each in value.items()}
 
 
-def _moved(path: str, files: Mapping[str, Path]) -> str:
+def _moved(path: str, files: Mapping[str, Path | str]) -> str:
     for prefix, folder in files.items():
         if path.startswith(prefix):
             return str(folder) + path[len(prefix) :]
     return path
 
 
-def write(value: Any, file: Path, files: Mapping[str, Path]) -> Path:
+def write(value: Any, file: Path, files: Mapping[str, Path | str]) -> Path:
     """Write *value*, with its paths below *files*, into *file*: Envoy reads JSON as YAML."""
     file.write_text(json.dumps(placed(value, {}, files)), "utf-8")
     return file

@@ -1,13 +1,15 @@
 """Which cluster a service is called in, and how long Envoy waits for it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from envoy_sidecar.config.documents import Node
 from envoy_sidecar.doctor import model, view
-from envoy_sidecar.doctor.diagnosis import Diagnosis, Mend, Service
+from envoy_sidecar.doctor.diagnosis import Diagnosis, Mend, Part, Service
 from envoy_sidecar.doctor.model import Configuration, Manager
 
+_AUTHORITY = re.compile(r"[A-Za-z0-9._~:\[\]-]*")
 _LONGEST_S: dict[Service, float] = {"authz": 1.0, "ratelimit": 0.25}
 _SHORTEST_S: dict[Service, float] = {"authz": 0.02, "ratelimit": 0.005}
 _DEFAULT: dict[Service, str] = {"authz": "0.2s", "ratelimit": "0.02s"}
@@ -50,6 +52,7 @@ def check(configuration: Configuration) -> Iterator[Diagnosis]:
     """Look at how each service is called."""
     for call in calls(configuration):
         yield from _client(call)
+        yield from _authority(call)
         if call.service != "tap":  # an xDS stream has no end
             yield from _timeout(call)
 
@@ -66,6 +69,20 @@ def _client(call: Call) -> Iterator[Diagnosis]:
             "health checks, retries, circuit breakers and the statistics of a cluster do not hold for it; put a cluster "
             f"envoy_{call.service} and envoy_grpc in its place",
         )
+
+
+def _authority(call: Call) -> Iterator[Diagnosis]:
+    own = view.field(call.grpc_service, "envoy_grpc")
+    if own is None or view.text(own, "authority") or _AUTHORITY.fullmatch(call.cluster):
+        return
+    part = Part(call.service, own, call.manager.where(f"envoy_grpc of the {call.service} filter"))
+    yield part.found(
+        "authority",
+        "error",
+        f"the name of the cluster, {call.cluster!r}, is no authority, and none is set",
+        "Envoy sends it as :authority, and HTTP/2 servers refuse such a call",
+        mend={"authority": f"envoy-{call.service}"},
+    )
 
 
 def _timeout(call: Call) -> Iterator[Diagnosis]:
