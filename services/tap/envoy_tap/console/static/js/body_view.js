@@ -10,6 +10,7 @@ import { bodyBytes, bodyText, hexRows, rasterType } from "./payload.js";
 
 const TEXT_STEP = 256 << 10;
 const HEX_STEP = 16 << 10;
+const MOST_PARSED = 1 << 20;
 
 /** Return the view of a message's body; `decoded` is what the service read in it, if it did. */
 export function bodyView(message, decoded, isCut) {
@@ -54,8 +55,9 @@ function prettyOf(text, decoded) {
   const kind = decoded?.kind;
   const source = kind === "text" ? decoded.text : text;
   if (source !== null && (decoded?.language === "json" || (!kind && /^\s*[{[]/.test(source)))) {
-    // The stored text keeps what a pretty one may lose; what was packed is only in the decoded one.
-    const read = readJson(text !== null && /^\s*[{["\d-]/.test(text) ? text : source);
+    // The stored text keeps what a pretty one may lose; what was packed, or is long, is better read decoded.
+    const isFit = text !== null && text.length <= MOST_PARSED && /^\s*[{["\d-]/.test(text);
+    const read = readJson(isFit ? text : source);
     if (read.root?.entries) return () => jsonView(read);
   }
   if (kind && !["text", "image", "empty", "binary"].includes(kind)) return () => decodedView(decoded);

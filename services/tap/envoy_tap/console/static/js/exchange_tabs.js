@@ -10,6 +10,7 @@ import { marked } from "./marks.js";
 import { headerText } from "./payload.js";
 import { quoted } from "./predicate.js";
 
+const MOST_CHARS = 16_000;
 const OWN = new Set(["seq", "time", "finished", "node", "tap_id", "trace_id", "source", "request", "response", "flags", "session", "facts"]);
 
 /** Return what happened, when, between whom. */
@@ -56,7 +57,7 @@ function facts(exchange) {
       found.push([name, Array.isArray(value) ? value.join(", ") : String(value)]);
     }
   };
-  for (const [name, value] of Object.entries(exchange.facts ?? {})) add(name.replaceAll("_", " "), value);
+  for (const [name, value] of Object.entries(exchange.facts ?? {})) if (name !== "protocol") add(name.replaceAll("_", " "), value);
   for (const [name, value] of Object.entries(exchange)) if (!OWN.has(name)) add(name.replaceAll("_", " "), value);
   for (const [name, value] of Object.entries(exchange.source ?? {})) if (!["address", "principal"].includes(name)) add(`source ${name}`, value);
   return found;
@@ -103,7 +104,9 @@ export function redactionTab({ redactions = [] }, session) {
   ];
 }
 
-/** Return the object as it is on disk. */
+/** Return the object as it is stored; long texts are cut here, and whole in the other tabs. */
 export function storedTab(exchange) {
-  return jsonView(readJson(JSON.stringify(exchange)));
+  const cut = (_name, value) =>
+    typeof value === "string" && value.length > MOST_CHARS ? `${value.slice(0, MOST_CHARS)}… and ${value.length - MOST_CHARS} characters` : value;
+  return jsonView(readJson(JSON.stringify(exchange, cut)));
 }

@@ -1,7 +1,8 @@
 // Starting a session: why, what, where, how much; beside it, what will happen.
 
-import { announce, debounced, fill, h, put, uniqueId } from "./dom.js";
+import { announce, debounced, fill, h, uniqueId } from "./dom.js";
 import { bytes, count, span } from "./format.js";
+import { listed, nodeChoice } from "./node_choice.js";
 import { predicateField } from "./predicate_field.js";
 import { go } from "./route.js";
 import { stateBox } from "./states.js";
@@ -19,7 +20,7 @@ export function startPage({ api, me, may, view }) {
     return { element: h("div", { class: "page" }, box), close() {} };
   }
   const why = h("input", { id: "why", type: "text", maxlength: 500, autocomplete: "off", placeholder: "INC-4711: refunds answer 502", required: true });
-  const nodes = h("fieldset", { class: "nodes-choice" }, h("legend", {}, "Proxies"));
+  const nodes = nodeChoice();
   const limits = {
     duration_s: choice("Time", DURATIONS, 600, span),
     exchanges: choice("Exchanges", EXCHANGES, 1000, (value) => value.toLocaleString("en")),
@@ -34,7 +35,6 @@ export function startPage({ api, me, may, view }) {
   const preview = h("p", { class: "preview", role: "status" });
   const submit = h("button", { class: "button primary", type: "submit" }, "Start capturing");
   let read = null;
-  let known = [];
 
   const field = predicateField({
     api,
@@ -71,31 +71,24 @@ export function startPage({ api, me, may, view }) {
     const rows = [
       ["In the proxy", read ? part(read.proxy, "all requests") : "–", "decided before a byte leaves it"],
       ["In the collector", read ? part(read.collector, "nothing is left to decide") : "–", read && read.collector !== "all" && "the proxy sends all that its part lets through"],
-      ["Reaches", reach(), ""],
+      ["Reaches", nodes.reach(), ""],
       ["Ends", `after ${span(limits.duration_s.value())}, or ${count(limits.exchanges.value(), "exchange")}, or ${bytes(limits.bytes.value())}`, "whichever comes first, in the proxy too"],
       ["Redacts", "credentials, tokens, cards, e-mail addresses", placeholders.checked ? "in the collector; equal secrets get equal placeholders" : "in the proxy, before anything leaves it"],
     ];
     fill(happens, rows.map(([name, text, more]) => h("div", {}, h("dt", {}, name), h("dd", {}, h("code", {}, text), more && h("small", {}, more)))));
   }
 
-  function reach() {
-    const chosen = chosenNodes();
-    if (!known.length) return "no Envoy is connected yet; it reaches those that come";
-    return chosen.length ? chosen.join(", ") : `all, now ${count(known.length, "Envoy")}`;
-  }
-
-  const chosenNodes = () => [...nodes.querySelectorAll("input:checked")].map((box) => box.value);
-
   async function prepare() {
     const like = view.get("like");
     const [found, model] = await Promise.allSettled([api.get("/nodes"), like ? api.get(`/sessions/${like}`) : null]);
-    known = found.value?.nodes ?? [];
-    put(nodes, known.length ? known.map(nodeBox) : h("p", { class: "hint" }, "No Envoy is connected; the session waits for one."));
-    if (known.length) put(nodes, h("p", { class: "hint" }, "None chosen: all of them, and those that come."));
+    nodes.connected(found.value?.nodes ?? []);
     if (model.value) {
       why.value = model.value.why;
       for (const [name, { set }] of Object.entries(limits)) set(model.value.limits[name]);
-      placeholders.checked = model.value.redaction?.style === "hmac";
+      const { headers = [], query = [], names = [], paths = [], style } = model.value.redaction;
+      redact.value = [...new Set([...headers, ...query, ...names, ...paths])].join(", ");
+      placeholders.checked = style === "hmac";
+      nodes.set(model.value.nodes);
       field.set(model.value.predicate);
     } else {
       field.set(view.get("predicate") ?? "all");
@@ -106,12 +99,12 @@ export function startPage({ api, me, may, view }) {
   async function start(event) {
     event.preventDefault();
     fill(problem);
-    const extra = redact.value.split(",").map((each) => each.trim()).filter(Boolean);
+    const extra = listed(redact.value);
     const names = extra.filter((each) => !/[.[]/.test(each));
     const asked = {
       why: why.value,
       predicate: field.input.value.trim() || "all",
-      nodes: { ids: chosenNodes() },
+      nodes: nodes.value(),
       limits: Object.fromEntries(Object.entries(limits).map(([name, { value }]) => [name, value()])),
       redaction: { headers: names, query: names, names, paths: extra.filter((each) => /[.[]/.test(each)), style: placeholders.checked ? "hmac" : "mask" },
     };
@@ -129,12 +122,12 @@ export function startPage({ api, me, may, view }) {
 
   const form = h(
     "form",
-    { class: "panel start", on: { submit: start, change: tell } },
+    { class: "panel start", on: { submit: start, change: tell, input: tell } },
     h("div", { class: "field" }, h("label", { for: "why" }, "Why"), why, h("p", { class: "hint" }, "Kept with the session and in the audit log: a ticket, an incident.")),
     builder.element,
     field.element,
     preview,
-    nodes,
+    nodes.element,
     h("fieldset", {}, h("legend", {}, "At most"), h("div", { class: "grid5" }, Object.values(limits).map(({ element }) => element))),
     h("fieldset", {}, h("legend", {}, "Redact"),
       h("div", { class: "field" }, h("label", { for: "redact" }, "Beside the defaults: headers, parameters, JSON or form fields"), redact),
@@ -154,11 +147,6 @@ export function startPage({ api, me, may, view }) {
 
 function part(predicate, whenAll) {
   return predicate === "all" ? whenAll : predicate;
-}
-
-function nodeBox(node) {
-  const id = uniqueId("node");
-  return h("label", { class: "check", for: id }, h("input", { id, type: "checkbox", value: node.id }), h("code", {}, node.id), h("span", { class: "hint" }, node.cluster), node.nack && h("span", { class: "tone-bad" }, "refused its slot"));
 }
 
 function choice(label, values, chosen, shown) {
