@@ -133,6 +133,7 @@ class Shop:
 
     envoy: Envoy
     tap: Service
+    upstream: str
 
     @property
     def console(self) -> str:
@@ -192,10 +193,10 @@ def open_shop(folder: Path) -> Iterator[Shop]:
     thread.start()
     try:
         with Processes(folder) as processes:
-            tap = start_tap(processes)
+            tap = start_tap(processes, "--replay-to", f"http://127.0.0.1:{server.server_port}")
             ports = {"upstream": [server.server_port], "envoy_tap": [tap.port]}
             envoy = start_envoy(processes, configs.on_ports(configs.load("tap.yaml"), ports))
-            yield Shop(envoy, tap)
+            yield Shop(envoy, tap, f"http://127.0.0.1:{server.server_port}")
     finally:
         server.shutdown()
         thread.join()

@@ -159,6 +159,7 @@ def shown_rows(page: Page) -> int:
     return page.locator(".grid-rows .grid-row:not([hidden])").count()
 
 
+@pytest.mark.timeout(300)
 def test_fifty_thousand_rows_scroll_sort_and_filter_and_five_hundred_a_second_come_in(
     desk: Desk, loaded: Loaded
 ) -> None:

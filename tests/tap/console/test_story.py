@@ -227,6 +227,31 @@ def test_everything_is_done_by_keys(desk: Desk, shop: Shop) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+def test_a_request_is_sent_again_to_an_allowed_target_after_its_doubts(desk: Desk, shop: Shop) -> None:
+    session_id = shop.session("again", "path=/orders or path=/refunds")
+    shop.order("GET", "/refunds")
+    shop.order("POST", "/orders", BODY, content_type="application/json")
+    shop.has(session_id, 2)
+    page = desk.sign_in("operator", f"#/session/{session_id}?seq=1")
+    page.get_by_role("button", name="Replay").click()
+    page.get_by_label("Target").fill("http://127.0.0.1:9")
+    page.get_by_role("button", name="Send it").click()
+    expect(page.get_by_role("alert")).to_contain_text(f"it takes {shop.upstream}")
+    page.get_by_label("Target").fill(shop.upstream)
+    page.get_by_role("button", name="Send it").click()
+    expect(page.get_by_text("It answered 502")).to_be_visible()
+    expect(page.get_by_text("502 was captured. The body is the same.")).to_be_visible()
+    page.keyboard.press("Escape")
+    desk.row("/orders")
+    page.get_by_role("button", name="Replay").click()
+    expect(page.get_by_text("POST may change things where it is sent.")).to_be_visible()
+    page.get_by_label("Target").fill(shop.upstream)
+    page.get_by_role("button", name="Send it").click()
+    expect(page.get_by_text("what was redacted is sent as the placeholder: the body")).to_be_visible()
+    page.get_by_role("button", name="Send it even so").click()
+    expect(page.get_by_text("It answered 201")).to_be_visible()
+
+
 def test_another_person_approves_where_the_rule_asks_for_it(browser: BrowserContext, tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text("rules:\n  - {team: shop, paths: [/orders/**], approval: true}\n", "utf-8")

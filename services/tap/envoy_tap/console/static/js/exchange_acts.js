@@ -1,6 +1,8 @@
 // What is done with one exchange: copied, replayed.
 
+import { bodyView } from "./body_view.js";
 import { announce, button, fill, h } from "./dom.js";
+import { duration } from "./format.js";
 import { dialog } from "./help.js";
 import { readJson } from "./json_text.js";
 import { jsonView } from "./json_view.js";
@@ -18,6 +20,16 @@ export async function copyText(text, said) {
   }
 }
 
+function answered({ response, decoded, truncated, took_ms: tookMs, captured_status: captured, same_body: isSame }) {
+  const before = captured === null ? "nothing was captured" : `${captured} was captured`;
+  return [
+    h("p", {}, h("strong", {}, `It answered ${response.status ?? "without a status"}`), ` in ${duration(tookMs)}; ${before}. The body is ${isSame ? "the same." : "another."}`),
+    bodyView(response, decoded, truncated),
+    h("h3", {}, "Headers"),
+    jsonView(readJson(JSON.stringify(response.headers))),
+  ];
+}
+
 /** Ask where an exchange is to be sent again, and show what came of it. */
 export function replayDialog({ api, id, summary }) {
   const target = h("input", { id: "replay-to", type: "url", placeholder: "http://127.0.0.1:8000", spellcheck: "false" });
@@ -27,7 +39,7 @@ export function replayDialog({ api, id, summary }) {
     const asked = { to: target.value.trim(), ...(force ? { force } : {}) };
     try {
       const found = await api.post(`/sessions/${id}/exchanges/${summary.seq}/replay`, asked);
-      fill(answer, h("h3", {}, "It answered"), jsonView(readJson(JSON.stringify(found.answer))), h("h3", {}, "Sent was"), jsonView(readJson(JSON.stringify(found.sent))));
+      fill(answer, answered(found.answer), h("h3", {}, "Sent was"), jsonView(readJson(JSON.stringify(found.sent))));
     } catch (error) {
       // What is not as it was captured is sent only if one wants it even so.
       if (error.status === 409) fill(answer, h("p", { class: "notice" }, error.message), button("Send it even so", { kind: "danger" }, () => send(true)));
