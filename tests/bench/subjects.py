@@ -14,7 +14,7 @@ from envoy_demo.ports import LOOPBACK, free_port
 from envoy_demo.processes import Process, Processes
 from envoy_demo.services import Service, start_authz, start_ratelimit, start_tap
 from envoy_demo.valkey import start_valkey
-from tests.bench import empty, payloads, tokens
+from tests.bench import empty, payloads, principals, tokens
 from tests.bench.load import LoadError, framed
 
 _LIMITS = Path(__file__).with_name("limits.yaml")
@@ -66,6 +66,10 @@ def start(processes: Processes) -> Iterator[Subject]:
             yield Subject(EMPTY_STREAM, transport, process, port, empty.STREAM, tap_body)
         authz = _ready(start_authz(processes, folder() / "examples" / "policies", options))
         yield Subject("authz allow", transport, authz.process, authz.port, _AUTHZ, authz_body, EMPTY)
+        named = _ready(
+            start_authz(processes, principals.policies(processes.folder / f"named-{transport}"), options)
+        )
+        yield Subject("authz principal", transport, named.process, named.port, _AUTHZ, authz_body, EMPTY)
         policies, token = tokens.with_authentication(processes.folder / f"jwt-{transport}")
         body = framed([payloads.check_request(token)])
         by_token = _ready(start_authz(processes, policies, options))

@@ -13,6 +13,8 @@ Workload = tuple[str, Mapping[str, str] | None]
 def workload_of_request(request: RequestView) -> Workload:
     """Return the workload of *request*: by `context_extensions`, else by Envoy's own certificate and node labels."""
     context, labels = request.context, request.destination_labels
+    if not context and not labels:
+        return workload_of(request.destination_principal).namespace, None
     namespace = context.get(NAMESPACE) or workload_of(request.destination_principal).namespace
     written = {name[len(LABEL) :]: value for name, value in context.items() if name.startswith(LABEL)}
     return namespace, {**labels, **written} if labels or written else None

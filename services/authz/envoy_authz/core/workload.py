@@ -1,5 +1,6 @@
 """What a SPIFFE identity says of a workload, as Istio writes it: `spiffe://<domain>/ns/<namespace>/sa/<account>`."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from envoy_authz.core.patterns import SPIFFE_SCHEME
@@ -19,6 +20,7 @@ class Workload(NamedTuple):
 NOBODY = Workload("", "", "")
 
 
+@lru_cache(maxsize=4096)
 def workload_of(principal: str) -> Workload:
     """Take a principal apart; one that is no SPIFFE identity says nothing. Never raises."""
     if not principal.startswith(SPIFFE_SCHEME):

@@ -119,7 +119,7 @@ class CheckAdapter:
             if outcome.changes is not None:
                 checked = checked._replace(payload=allowed_response(authentication, outcome.changes))
             elif authentication is not ANONYMOUS:
-                checked = checked._replace(payload=self._allowed.get(authentication))
+                checked = Checked(self._allowed.get(authentication), checked.labels, checked.observed)
         recorder = self._recorder
         if recorder is not None and (
             checked.observed or not decision.allowed or recorder.wants(allowed=True)
