@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,6 +17,16 @@ REQUEST_S = 5.0
 
 MAX_CONNECTIONS = 200
 """When more are open, the one that has been idle longest is closed; 503 only if every one is being answered."""
+
+
+_CUT = "envoy_sidecar.cut"
+
+
+def cut_connection(scope: Scope) -> None:
+    """Close the connection of a request at once, for one who does not read: closing politely would wait for them."""
+    cut = scope.get(_CUT)
+    if cut is not None:
+        cut()
 
 
 class Server(uvicorn.Server):
@@ -103,6 +114,13 @@ class _Connection(H11Protocol):
             idle = [other for other in others if other is not self and other.is_idle]
             if idle:
                 min(idle, key=lambda other: other.idle_since_s).cut()
+
+    def handle_events(self) -> None:
+        """Begin to answer the requests that have arrived, each of which may `cut_connection`."""
+        super().handle_events()
+        if self.cycle is not None:
+            scope: Any = self.cycle.scope
+            scope[_CUT] = self.cut
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""

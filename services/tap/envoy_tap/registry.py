@@ -6,6 +6,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from envoy_sidecar.telemetry.tally import Tally
@@ -24,7 +25,6 @@ from envoy_tap.storage.snapshot import Snapshot
 from envoy_tap.watching import Watching
 
 MAX_ACTIVE = 16
-MAX_KEPT = 1000
 COMMAND_LINE = "command line"
 END_OF_SERVICE = "end of the service"
 _NO_SESSION = "no_session"
@@ -34,8 +34,8 @@ LOG = logging.getLogger(__name__)
 class Registry:
     """Holds the sessions; used on the event loop, but for `redacted`.
 
-    *key* is for placeholders. What *policy* forbids is never captured. At most 16 sessions are active at a time, and
-    1000 are kept. *clock* gives unix seconds. `watching` wakes those who watch.
+    *key* is for placeholders. What *policy* forbids is never captured. At most 16 sessions are active at a time.
+    *clock* gives unix seconds. `watching` wakes those who watch.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Registry:
             progress, now_s = snapshot.progress(), self._clock()
             was = progress.state
             progress.at(now_s)
-            if progress.session.who == COMMAND_LINE:
+            if progress.session.who == COMMAND_LINE and not self._store.is_shared:
                 # It was to end with its process, which was killed.
                 progress.stop(now_s, END_OF_SERVICE)
             if progress.state is not was:
@@ -111,11 +111,9 @@ class Registry:
     async def begin(self, session: Session) -> Progress:
         """Begin *session*; raises as `start` does."""
         self._check_room()
-        if len(self._sessions) >= MAX_KEPT:
-            raise SessionError("session", f"{MAX_KEPT} sessions are kept", "delete some that have ended")
         progress = Progress(session, State.WAITING if session.needs_approval else State.ACTIVE)
         async with self._saving:
-            await asyncio.to_thread(self._store.save, Snapshot.of(progress))
+            await asyncio.to_thread(self._store.create, Snapshot.of(progress))
         self._keep(progress)
         self._arm()
         LOG.info("session %s: started by %s, because %r", session.id, session.who, session.why)
@@ -134,11 +132,7 @@ class Registry:
         self._end(self._sessions[session_id], who)
         async with self._saving:
             await asyncio.to_thread(self._store.delete, session_id)
-            self._sessions.pop(session_id, None)
-            self._redactors.pop(session_id, None)
-            self._unsaved.discard(session_id)
-            self._pending.pop(session_id, None)
-        self.watching.wake(session_id)
+            self._forget(session_id)
         LOG.info("session %s: deleted by %s", session_id, who)
 
     def get(self, session_id: str) -> Progress:
@@ -204,12 +198,22 @@ class Registry:
         """Whether nothing more of a session will be stored; raises KeyError."""
         return not self.get(session_id).is_open and self._pending[session_id] <= 0
 
-    async def keep_up(self) -> None:
-        """Do what time brings, every second until cancelled: sessions expire, and counters are stored."""
-        while True:
-            await asyncio.sleep(1)
-            self.expire()
-            await self.save_all()
+    async def refresh(self, session_id: str) -> None:
+        """Take over what another replica did to a session; raises OSError if it cannot be read."""
+        async with self._saving:
+            try:
+                snapshot = await asyncio.to_thread(self._store.get, session_id)
+            except KeyError:
+                self._forget(session_id)
+                self._arm()
+                return
+            progress = self._sessions.get(session_id)
+            if progress is None:
+                self._keep(snapshot.progress())
+            else:
+                progress.take_over(snapshot.progress())
+        self._arm()
+        self.watching.wake(session_id)
 
     def expire(self) -> None:
         """End what has passed its end."""
@@ -232,12 +236,20 @@ class Registry:
         async with self._saving:
             # It may have been deleted while we waited.
             if self._sessions.get(progress.session.id) is progress:
-                await asyncio.to_thread(self._store.save, Snapshot.of(progress))
+                with suppress(KeyError):  # another replica has deleted it
+                    await asyncio.to_thread(self._store.save, Snapshot.of(progress))
 
     def _keep(self, progress: Progress) -> None:
         session = progress.session
         self._sessions[session.id] = progress
         self._redactors[session.id] = Redactor(session.redaction, self._policy.never_headers, self._key)
+
+    def _forget(self, session_id: str) -> None:
+        self._sessions.pop(session_id, None)
+        self._redactors.pop(session_id, None)
+        self._unsaved.discard(session_id)
+        self._pending.pop(session_id, None)
+        self.watching.wake(session_id)
 
     def _arm(self) -> None:
         self._slot.replace(each.session for each in self._sessions.values() if each.state is State.ACTIVE)

@@ -25,6 +25,7 @@ from envoy_tap.core.node import Proxy
 from envoy_tap.descriptors import Descriptors, DescriptorsError
 from envoy_tap.drivers.choice import builder
 from envoy_tap.drivers.processor import Processor
+from envoy_tap.housekeeper import Housekeeper
 from envoy_tap.policy_file import read_policy
 from envoy_tap.registry import END_OF_SERVICE, Registry
 from envoy_tap.replay import ReplayError, Target
@@ -61,7 +62,7 @@ class TapSidecar:
         self.ecds = EcdsServer(self._slot, ttl_s=settings.slot_ttl, build=build)
         self._file = slot_file(settings, self._slot, build)
         try:
-            self._storage = opened(settings.data, settings.key_file)
+            self._storage = opened(settings.data, settings.key_file, settings.store, settings.retention)
             self._audit = AuditLog(settings.data, self._storage.keys.all_derived(AUDIT_KEY))
         except OSError as error:
             raise SettingsError(f"--data {settings.data}: {error.strerror or error}") from None
@@ -77,7 +78,8 @@ class TapSidecar:
         self.registry = Registry(self._slot, store, policy, keys.derived("placeholders"))
         self._archive = Archive(store)
         self._recorder = Recorder(self._audit)
-        self._collector = Collector(SessionSink(store), intake=self.registry)
+        self._collector = Collector(SessionSink(store, settings.max_stored_bytes), intake=self.registry)
+        self._housekeeper = Housekeeper(self.registry, store, self._recorder, settings.retention)
         self._running = AsyncExitStack()
         processor = Processor(self._collector, lambda: self._slot.sessions, policy)
         self.services: Sequence[Service] = (
@@ -90,6 +92,7 @@ class TapSidecar:
             self._collector.exchanges,
             self._collector.dropped,
             self.registry.verdicts,
+            self._housekeeper.deleted,
             self.ecds.updates,
         )
 
@@ -150,7 +153,7 @@ class TapSidecar:
     async def start(self) -> None:
         """Take stored sessions up again, and the one of the command line; from then on proxies hear of them."""
         await self._running.enter_async_context(self._collector)
-        keeping_up = asyncio.create_task(self.registry.keep_up())
+        keeping_up = asyncio.create_task(self._housekeeper.run())
         self._running.push_async_callback(_cancelled, keeping_up)
         if self._file is not None:
             self._running.push_async_callback(_cancelled, asyncio.create_task(self._file.keep()))

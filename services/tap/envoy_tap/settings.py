@@ -4,7 +4,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
@@ -14,8 +14,11 @@ from envoy_tap.core.session import MAXIMA, Session, SessionError
 from envoy_tap.core.spec import requested
 from envoy_tap.registry import COMMAND_LINE
 from envoy_tap.slot.script import DEFAULT_CLUSTER, DEFAULT_TTL_S
+from envoy_tap.storage.port import EMBEDDED
+from envoy_tap.storage.retention import Retention
 
 DEFAULT_ADMIN = "127.0.0.1:9394"
+_SHARED = ("redis", "rediss", "unix")
 _MAX_TARGET_SECONDS = MAXIMA.duration_s
 # A target of the command line ends by its time alone.
 _GENEROUS = {
@@ -23,6 +26,11 @@ _GENEROUS = {
     "bytes": MAXIMA.bytes,
     "rate_per_s": MAXIMA.rate_per_s,
 }
+
+
+def _is_store(_type: Any, value: str) -> None:
+    if value != EMBEDDED and value.partition("://")[0] not in _SHARED:
+        raise ValueError(f"write {EMBEDDED}, or one of {', '.join(f'{each}://…' for each in _SHARED)}")
 
 
 @Parameter(name="*")
@@ -40,6 +48,27 @@ class TapSettings(ServerSettings):
             help="Key that encrypts what is stored, 32 bytes in base64; by default DATA/tap.key, made if missing."
         ),
     ] = None
+    store: Annotated[
+        str,
+        Parameter(
+            validator=_is_store,
+            help="embedded (SQLite in DATA), or redis://…, rediss://… or unix://… to share sessions among replicas.",
+        ),
+    ] = EMBEDDED
+    keep_for: Annotated[
+        float,
+        Parameter(
+            validator=validators.Number(gt=0, lte=366),
+            help="Days after its end for which a session and what it captured are kept.",
+        ),
+    ] = 7.0
+    max_stored_bytes: Annotated[
+        int,
+        Parameter(
+            validator=validators.Number(gte=1 << 20),
+            help="How much all sessions may take; beyond, those that ended first are deleted.",
+        ),
+    ] = 4 << 30
     policy: Annotated[
         Path | None, Parameter(help="YAML of what can never be captured; read at the start.")
     ] = None
@@ -115,7 +144,14 @@ class TapSettings(ServerSettings):
         ServerSettings.__post_init__(self)
         if self.workers > 1:
             raise SettingsError("--workers: tap keeps its sessions in one process")
+        if self.store != EMBEDDED and self.key_file is None:
+            raise SettingsError("--store for replicas needs --key-file, the same one for each of them")
         self.session(0)
+
+    @property
+    def retention(self) -> Retention:
+        """What is kept, and how long."""
+        return Retention(self.keep_for * 24 * 3600, self.max_stored_bytes)
 
     def session(self, now_s: float | None = None) -> Session | None:
         """Return the session that begins with the service (at unix seconds), or None when no condition was given."""

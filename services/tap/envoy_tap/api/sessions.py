@@ -27,7 +27,11 @@ def as_data(progress: Progress) -> dict[str, Any]:
         "ended_at_s": progress.ended_at_s,
         "ended_by": progress.ended_by,
         "approved_by": progress.approved_by,
-        "counts": {name: count for name, count in sorted(progress.counts.items()) if count},
+        "counts": {
+            name: progress.total(name)
+            for name in sorted({*progress.counts, *progress.elsewhere})
+            if progress.total(name)
+        },
     }
 
 

@@ -6,13 +6,15 @@ slowly costs no memory. One who does not read at all is let go.
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Message, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from envoy_sidecar.admin_http import cut_connection
 from envoy_tap.access import Person
 from envoy_tap.api import asked
 from envoy_tap.api.desk import Desk
@@ -21,6 +23,7 @@ from envoy_tap.archive import Archive
 from envoy_tap.core.predicate import Expr
 from envoy_tap.storage.port import Span
 
+LOG = logging.getLogger(__name__)
 _KEEP_ALIVE_S = 5.0
 SEND_S = 30.0
 """How long a watcher may take to make room for the next event."""
@@ -108,6 +111,16 @@ class _EventStream(StreamingResponse):
                 yield event
         finally:
             await self._events.aclose()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream the events; who does not take one in its time is cut off."""
+        try:
+            await super().__call__(scope, receive, send)
+        except TimeoutError:
+            LOG.warning("%s is cut off: its reader takes nothing", scope["path"])
+            cut_connection(scope)
+            # The server notices in the next turn, and takes the answer's missing end for what it is.
+            await asyncio.sleep(0)
 
     async def stream_response(self, send: Send) -> None:
         """Send the events, each within its time."""

@@ -86,6 +86,8 @@ class State(StrEnum):
 
 
 _OPEN = frozenset({State.WAITING, State.ACTIVE})
+ORDER = dict.fromkeys(State, 2) | {State.WAITING: 0, State.ACTIVE: 1}
+"""How far on a session is; it never goes back."""
 
 
 class Verdict(StrEnum):
@@ -106,7 +108,8 @@ class Progress:
     """A session's state and counters.
 
     `counts` has `seen`, which is the sum of all of `Verdict`; `bytes` captured; of those captured how many are
-    `truncated` or `incomplete`; and `skipped`: what proxies left out for the rate, as far as they could tell.
+    `truncated` or `incomplete`; and `skipped`: what proxies left out for the rate, as far as they could tell. They are
+    of this replica; `elsewhere` are those of the others, as far as they are known here.
     """
 
     session: Session
@@ -115,6 +118,7 @@ class Progress:
     ended_by: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     approved_by: str = ""
+    elsewhere: Counter[str] = field(default_factory=Counter)
     _second: int = 0
     _in_second: int = 0
 
@@ -131,6 +135,21 @@ class Progress:
             self._end(State.STOPPED, now_s)
             self.ended_by = by
         return was_open
+
+    def take_over(self, other: "Progress") -> None:
+        """Take over what is known of this session elsewhere: its state if it is further on, and the counters there."""
+        self.elsewhere = other.elsewhere
+        if ORDER[other.state] > ORDER[self.state]:
+            self.session, self.state = other.session, other.state
+            self.ended_at_s, self.ended_by, self.approved_by = (
+                other.ended_at_s,
+                other.ended_by,
+                other.approved_by,
+            )
+
+    def total(self, name: str) -> int:
+        """Return a counter, of all replicas."""
+        return self.counts[name] + self.elsewhere[name]
 
     @property
     def is_open(self) -> bool:
@@ -178,14 +197,14 @@ class Progress:
             self._second, self._in_second = int(now_s), 0
         if self._in_second >= session.limits.rate_per_s:
             return Verdict.OVER_RATE
-        if self.counts["bytes"] + exchange.content_bytes > session.limits.bytes:
+        if self.total("bytes") + exchange.content_bytes > session.limits.bytes:
             return Verdict.OVER_LIMIT
         self._in_second += 1
         return Verdict.CAPTURED
 
     def _take(self, exchange: Exchange, now_s: float) -> None:
         self._count(exchange, 1)
-        if self.counts[Verdict.CAPTURED] >= self.session.limits.exchanges:
+        if self.total(Verdict.CAPTURED) >= self.session.limits.exchanges:
             self._end(State.EXHAUSTED, now_s)
 
     def _count(self, exchange: Exchange, sign: int) -> None:

@@ -1,11 +1,15 @@
 """The port of a store of sessions and exchanges."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.storage.snapshot import Snapshot
+
+EMBEDDED = "embedded"
+"""What `--store` is for the store in the data folder."""
 
 MAX_SEQ = (1 << 63) - 1
 MAX_READ_BYTES = 8 << 20
@@ -35,6 +39,13 @@ def up_to_bytes(rows: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]
         yield seq, sealed
 
 
+class Change(Enum):
+    """What another replica did: to the session itself, or it stored more of it."""
+
+    SESSION = "session"
+    EXCHANGES = "exchanges"
+
+
 class Store(Protocol):
     """Keeps sessions and exchanges; from any thread, never on the event loop, as it may block.
 
@@ -46,8 +57,21 @@ class Store(Protocol):
     def load(self) -> Iterator[Snapshot]:
         """Yield the sessions, oldest first; what cannot be read is logged, and left as it is."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other replicas keep their sessions here, too."""
+
+    def listen(self, changed: Callable[[Change, str], None]) -> None:
+        """Have *changed* called, in another thread, with what another replica did to a session, until `close`."""
+
+    def get(self, session_id: str) -> Snapshot:
+        """Return a session; raises SealError for one that cannot be read."""
+
+    def create(self, snapshot: Snapshot) -> None:
+        """Keep a new session."""
+
     def save(self, snapshot: Snapshot) -> None:
-        """Keep a session as *snapshot* says; a new one if there is none of its id."""
+        """Keep what has become of a session; one that has ended stays as it ended first."""
 
     def append(self, session_id: str, exchanges: Sequence[Exchange]) -> Sequence[int | None]:
         """Keep *exchanges* and return the number of each; None for one that would exceed a limit of the session."""

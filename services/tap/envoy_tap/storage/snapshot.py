@@ -12,7 +12,7 @@ from envoy_tap.core.spec import as_object, stored
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A session's `Progress`, frozen."""
+    """A session's `Progress`, frozen; `elsewhere`, which others store, is read only."""
 
     session: Session
     state: State = State.ACTIVE
@@ -20,6 +20,7 @@ class Snapshot:
     ended_by: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     approved_by: str = ""
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, progress: Progress) -> Self:
@@ -36,7 +37,13 @@ class Snapshot:
     def progress(self) -> Progress:
         """Return what goes on from here."""
         return Progress(
-            self.session, self.state, self.ended_at_s, self.ended_by, Counter(self.counts), self.approved_by
+            self.session,
+            self.state,
+            self.ended_at_s,
+            self.ended_by,
+            Counter(self.counts),
+            self.approved_by,
+            Counter(self.elsewhere),
         )
 
     def encoded(self) -> bytes:

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.record import as_object, summary
 from envoy_tap.storage.keys import Keys, Sealer
-from envoy_tap.storage.port import Span, up_to_bytes
+from envoy_tap.storage.port import Change, Span, up_to_bytes
 from envoy_tap.storage.snapshot import Snapshot
 
 FILE_NAME = "tap.db"
@@ -67,19 +67,40 @@ class SqliteStore:
             else:
                 yield snapshot
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Keep a session as *snapshot* says; a new one if there is none of its id."""
+    @property
+    def is_shared(self) -> bool:
+        """False: the folder is this process's own."""
+        return False
+
+    def listen(self, changed: Callable[[Change, str], None]) -> None:
+        """Do nothing: there is no other replica."""
+
+    def get(self, session_id: str) -> Snapshot:
+        """Return a session."""
+        with self._locked() as db:
+            row = db.execute("SELECT document FROM session WHERE id = ?", (session_id,)).fetchone()
+        if row is None:
+            raise KeyError(session_id)
+        return Snapshot.decoded(self._open(session_id, "session", row[0]))
+
+    def create(self, snapshot: Snapshot) -> None:
+        """Keep a new session."""
         session_id = snapshot.session.id
+        sealer, wrapped = self._keys.new_data_key(session_id)
+        document = sealer.seal(snapshot.encoded(), f"{session_id}/session")
         with self._locked() as db, _transaction(db):
-            if db.execute("SELECT 1 FROM data_key WHERE session = ?", (session_id,)).fetchone() is None:
-                self._sealers[session_id], wrapped = self._keys.new_data_key(session_id)
-                db.execute("INSERT INTO data_key VALUES (?, ?)", (session_id, wrapped))
-            document = self._sealer(session_id).seal(snapshot.encoded(), f"{session_id}/session")
+            db.execute("INSERT INTO data_key VALUES (?, ?)", (session_id, wrapped))
             db.execute(
-                "INSERT INTO session (id, created_at_s, document) VALUES (?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET document = excluded.document",
+                "INSERT INTO session (id, created_at_s, document) VALUES (?, ?, ?)",
                 (session_id, snapshot.session.created_at_s, document),
             )
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Keep what has become of a session."""
+        session_id = snapshot.session.id
+        with self._locked() as db, _transaction(db):
+            document = self._sealer(session_id).seal(snapshot.encoded(), f"{session_id}/session")
+            db.execute("UPDATE session SET document = ? WHERE id = ?", (document, session_id))
 
     def append(self, session_id: str, exchanges: Sequence[Exchange]) -> Sequence[int | None]:
         """Keep *exchanges* in one transaction, and return the number of each."""
