@@ -1,6 +1,8 @@
 """The agent beside an Envoy without xDS: refusals reach the operator, and what it was told ends when the service does."""
 
 import asyncio
+import json
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +19,17 @@ from envoy_sidecar.transport.address import Address
 from envoy_tap.agent.agent import Agent, Place
 from envoy_tap.core.exchange import Node
 from tests.conformance.tap.checks import target
-from tests.conformance.tap.rigs import without_xds
+from tests.conformance.tap.rigs import SLOT, without_xds
 from tests.tap.proxied import Tapped, tapped
 
 ATTACHED = {"output_config": {"sinks": [{"streaming_admin": {}}]}, "match": {"any_match": True}}
+
+
+def run(*arguments: str) -> str:
+    argv = [sys.executable, "-m", "envoy_tap", *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 async def running(at: Tapped, config_id: str = "envoy_tap") -> asyncio.Task[None]:
@@ -124,3 +133,14 @@ def test_the_agent_as_an_operator_has_it(tmp_path: Path) -> None:
             ("POST", "/orders/1", 503)
         ]
         assert found[0]["node"]["id"] == "edge-7"
+        exported = run(
+            "export-slot", session, "--node-id", "edge-8", "--admin", f"{LOOPBACK}:{tap.admin_port}"
+        )
+        slot = tmp_path / "slot.json"
+        slot.write_text(exported, "utf-8")
+        assert (json.loads(exported)["name"], session in exported, "edge\\\\0458" in exported) == (
+            SLOT,
+            True,
+            True,
+        )
+        run("lint", str(slot))

@@ -17,8 +17,6 @@ from envoy_tap.core.spec import stored
 from envoy_tap.policy_file import read_policy
 from envoy_tap.slot.script import DEFAULT_CLUSTER, Setup
 
-_FIELDS = ("id", "who", "why", "predicate", "nodes", "limits", "redaction", "created_at_s", "expires_at_s")
-
 
 def export_slot(
     *sessions: Annotated[str, Parameter(help="Ids of active sessions; without any, the idle slot.")],
@@ -70,4 +68,4 @@ def _session(client: SessionClient, session: str) -> Session:
     shown = client.show(session_id)
     if shown["state"] != "active":
         raise ApiError(f"session {session_id} is {shown['state']}; only an active one captures")
-    return stored({name: shown[name] for name in _FIELDS})
+    return stored(shown)
