@@ -6,7 +6,9 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
+from envoy_tap.api.openapi import document
 from envoy_tap.core.exchange import Exchange, Message
 from envoy_tap.replay import ReplayError, Target, prepare, send
 from tests.tap.building import exchange
@@ -126,6 +128,8 @@ def test_the_service_sends_only_to_its_targets(upstream: Upstream, tmp_path: Pat
         wrong = httpx.post(replay.format(1), json={"to": 5})
         none = httpx.post(replay.format(9), json={"to": upstream.url})
     assert (sent.status_code, sent.json()["answer"]["response"]["status"]) == (200, 200)
+    schema = {"$ref": "#/components/schemas/Replayed", "components": document()["components"]}
+    Draft202012Validator(schema).validate(sent.json())
     assert sent.json()["answer"]["captured_status"] == 200
     assert [each.status_code for each in (elsewhere, doubtful, wrong, none)] == [403, 409, 422, 404]
     assert len(upstream.sent) == 1

@@ -1,16 +1,19 @@
 """The commands about sessions, typed at a running service."""
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
 from envoy_sidecar import cli
 from envoy_tap.cli import app
 from envoy_tap.client import SessionClient
 from envoy_tap.commands import following
+from envoy_tap.commands.meter import Meter
 from envoy_tap.commands.output import Format, underlined
 from tests.tap.building import exchange
 from tests.tap.commands.desk import Desk, Shell
@@ -183,6 +186,35 @@ def test_nodes_are_listed(shell: Shell) -> None:
     ran = shell("nodes")
     assert ran.code == 0
     assert "no Envoy is connected" in ran.err
+
+
+def test_the_audit_log_is_listed(shell: Shell, session: str) -> None:
+    entries = json.loads(shell("audit", "list", "--limit", "1000", "--format", "json").out)
+    assert [each["action"] for each in entries if each["session"] == session] == ["start"]
+    assert "start" in shell("audit", "list").out
+
+
+def test_the_meter_tells_what_is_used_and_lost() -> None:
+    session = {
+        "id": "0123456789ab",
+        "state": "active",
+        "expires_at_s": 1192,
+        "counts": {"captured": 12, "bytes": 1 << 20, "skipped": 3},
+        "limits": {"duration_s": 600, "exchanges": 1000, "bytes": 64 << 20},
+    }
+    console = Console(file=StringIO(), width=140)
+    console.print(Meter(session, lambda: 1000.0)._line())
+    said = str(console.file.getvalue()) if isinstance(console.file, StringIO) else ""
+    for part in ("3:12 left", "12/1000", "1 MiB/64 MiB", "skipped 3"):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "choice"), [("n\n", "leave"), ("\n", "stop"), ("y\n", "stop"), ("", "stop")]
+)
+def test_at_a_terminal_ctrl_c_asks(typed: str, choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO(typed))
+    assert following._asked("0123456789ab") == choice
 
 
 def test_a_token_comes_from_a_file_or_the_environment(
