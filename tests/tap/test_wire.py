@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue
@@ -19,8 +20,8 @@ from hypothesis import strategies as st
 
 from envoy_tap.core.events import Event, Key, Kind, Loss, Piece, Side, StreamEnd, WholeTrace
 from envoy_tap.core.exchange import Message
-from envoy_tap.wire import StreamDecoder
-from tests.tap.building import IDENTIFIER, KEY, NODE, header_map, segment
+from envoy_tap.wire import StreamDecoder, read_trace, written
+from tests.tap.building import IDENTIFIER, KEY, NODE, RESPONSE, exchange, header_map, segment
 
 
 class Stream:
@@ -170,3 +171,44 @@ def varint(number: int) -> bytes:
 
 def delimited(field: int, content: bytes) -> bytes:
     return varint(field << 3 | 2) + varint(len(content)) + content
+
+
+def test_an_exchange_that_is_written_reads_back_whole() -> None:
+    sent = exchange(
+        Message(((":path", b"/\xff"), ("x-a", b"\xe9")), bytes(range(256)), (("x-t", b""),)), RESPONSE
+    )
+    event = StreamDecoder(1, list[Loss]().append).decode(written(replace(sent, truncated=True)))
+    assert isinstance(event, WholeTrace)
+    assert (event.key, event.request, event.response, event.truncated) == (
+        Key(NODE, sent.tap_id, sent.trace_id),
+        sent.request,
+        sent.response,
+        True,
+    )
+    half = StreamDecoder(2, list[Loss]().append).decode(written(replace(sent, response=None)))
+    assert isinstance(half, WholeTrace)
+    assert half.response is None
+
+
+def test_what_a_newer_envoy_adds_to_a_trace_is_passed_over() -> None:
+    request = {
+        "headers": [{"key": ":path", "value": "/a", "raw_value": "L2E=", "newer": [1]}],
+        "body": {"as_bytes": "YQ=="},
+    }
+    address = {"socket_address": {"address": "::1", "port_value": 80, "protocol": "TCP"}}
+    trace = {"request": request, "downstream_connection": {"remote_address": address}, "seq_num": "7"}
+    found = read_trace({"http_buffered_trace": trace, "newest": {}}, NODE)
+    assert found is not None
+    assert (found[0].request, found[0].response, found[1]) == (
+        Message(((":path", b"/a"),), b"a"),
+        None,
+        "[::1]:80",
+    )
+    hostile: list[object] = [
+        {},
+        {"socket_buffered_trace": {}},
+        {"http_buffered_trace": 7},
+        [],
+        {"http_buffered_trace": {"request": {"headers": 5}}},
+    ]
+    assert [read_trace(other, NODE) for other in hostile] == [None] * len(hostile)
