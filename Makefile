@@ -43,6 +43,9 @@ test: $(STAMP) $(SOVEREIGN) ## run the whole test suite (TESTS=path for a part, 
 screenshots: $(STAMP) ## renew the pictures of the tap console in docs/images
 	CONSOLE_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/tap/console/test_story.py tests/tap/console/test_hostile.py
 
+matrix: $(STAMP) $(SOVEREIGN) ## the end-to-end tests on other versions of Envoy (ENVOY=1.36 for one, TESTS=path)
+	$(BIN)/python -m tests.matrix $(if $(ENVOY),--only $(ENVOY)) $(TESTS)
+
 bench: $(STAMP) ## measure services and transports with h2load (ROUNDS=3 ONLY=authz); writes build/bench
 	@command -v h2load >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq nghttp2-client; }
 	$(BIN)/python -m tests.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))

