@@ -30,7 +30,7 @@ async def folder(tmp_path: Path) -> Path:
 async def changing(folder: Path) -> AsyncIterator[AsyncIterator[Change]]:
     events = changes([folder], known=fingerprint([folder]))
     yield events
-    await events.aclose()  # type: ignore[attr-defined]
+    await events.aclose()
 
 
 async def test_a_change_names_what_was_added_modified_and_removed(
@@ -100,7 +100,7 @@ async def test_the_swap_of_a_configmap_is_a_change_each_time(tmp_path: Path, wat
         configmap(tmp_path, version, policy=version, other="same")
         assert await following(events) == Change(modified=(str(policy),))
         assert policy.read_text() == version
-    await events.aclose()  # type: ignore[attr-defined]
+    await events.aclose()
 
 
 async def test_a_file_that_is_replaced_by_a_rename_is_seen_again_and_again(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ async def test_a_file_that_is_replaced_by_a_rename_is_seen_again_and_again(tmp_p
         new.write_text(str(number))
         new.replace(path)
         assert await following(events) == Change(modified=(str(path),))
-    await events.aclose()  # type: ignore[attr-defined]
+    await events.aclose()
 
 
 async def test_a_folder_that_vanishes_and_comes_back_is_watched_on(
@@ -132,7 +132,7 @@ async def test_a_folder_that_vanishes_and_comes_back_is_watched_on(
     path.write_text("a")
     back = await following(events)
     assert str(path) in back.added
-    await events.aclose()  # type: ignore[attr-defined]
+    await events.aclose()
 
 
 async def test_without_file_events_it_looks_now_and_then(
@@ -148,7 +148,7 @@ async def test_without_file_events_it_looks_now_and_then(
     (folder / "a.yaml").write_text("A")
     assert (await following(events)).modified == (str(folder / "a.yaml"),)
     assert caplog.text.count("inotify watch limit reached") == 1
-    await events.aclose()  # type: ignore[attr-defined]
+    await events.aclose()
 
 
 def test_only_files_whose_status_changed_are_read_again(
@@ -212,7 +212,7 @@ async def test_no_error_of_the_watcher_and_no_look_that_fails_is_the_last(
     assert (await following(events)).modified == (str(folder / "a.yaml"),)
     assert "a look that fails" in caplog.text
     assert caplog.text.count("not UTF-8") == 1
-    await events.aclose()  # type: ignore[attr-defined]
+    await events.aclose()
 
 
 def test_what_was_touched_since_a_moment_is_told_by_files_folders_and_links(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
 
 from starlette.routing import BaseRoute
 
@@ -175,9 +176,24 @@ class Process:
     async def _watch(self) -> None:
         if self._is_stale:
             await self.reload("changed during the start")
-        if self._sidecar.watched:
-            async for change in changes(self._sidecar.watched, known=self._known):
+        while watched := tuple(self._sidecar.watched):
+            began_ns = await self._watch_these(watched)
+            # The configuration names other files now (keys, bundles): they are watched from here on.
+            self._known = await in_background(
+                lambda: fingerprint(self._sidecar.watched), "configuration-look"
+            )
+            if touched_since(self._sidecar.watched, began_ns):
+                await self.reload("changed during a reload")
+
+    async def _watch_these(self, watched: tuple[Path, ...]) -> int:
+        """Reload at each change of *watched*, until others are to be watched; return when that reload began (Unix, ns)."""
+        async with aclosing(changes(watched, known=self._known)) as found:
+            async for change in found:
+                began_ns = time.time_ns()
                 await self.reload(str(change))
+                if tuple(self._sidecar.watched) != watched:
+                    return began_ns
+        raise AssertionError("the watcher ended")
 
     def _on_watch_end(self, watching: asyncio.Task[None]) -> None:
         if watching.cancelled() or self._stop.is_set() or not self._sidecar.watched:

@@ -23,6 +23,10 @@ from envoy_authz.authenticators.plugins import (
 from envoy_authz.core.authentication import ANONYMOUS, Authentication, Authenticator, Refusal
 from envoy_authz.core.decision import INTERNAL_ERROR
 from envoy_authz.core.request import Request, RequestView
+from envoy_authz.server import AuthzSidecar
+from envoy_sidecar.config.findings import InvalidConfigurationError
+from envoy_sidecar.pb.authz_pb2 import CheckRequest, CheckResponse
+from envoy_sidecar.transport.port import Call
 
 DOCS = Path(__file__).parents[3] / "docs" / "authz-identity.md"
 
@@ -65,6 +69,44 @@ def test_the_example_decides() -> None:
     assert decision is not None
     assert not decision.allowed
     assert closed.decide(Request("GET", "/"), ANONYMOUS) is None
+
+
+@pytest.mark.usefixtures("example")
+def test_the_service_uses_what_it_is_told_to(tmp_path: Path) -> None:
+    (tmp_path / "identity.yaml").write_text(
+        "apiVersion: envoy-sidecars.dev/v1alpha1\nkind: Identity\nspec:\n  plugins:\n"
+        "    badge: {header: x-badge, badges: {b-17: alice}}\n    office-hours: {from: 0, to: 0}\n"
+    )
+    (tmp_path / "policies.yaml").write_text(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: staff}\n"
+        "spec: {rules: [{from: [{source: {requestPrincipals: [badge/alice]}}]}]}\n"
+    )
+    sidecar = AuthzSidecar(
+        [tmp_path / "policies.yaml"],
+        identity=tmp_path / "identity.yaml",
+        authenticators=["badge"],
+        deciders=["office-hours"],
+    )
+
+    def code(method: str, badge: str) -> int:
+        request = CheckRequest()
+        http = request.attributes.request.http
+        http.method, http.path, http.headers["x-badge"] = method, "/", badge
+        (answer,) = sidecar.services[0].unary["Check"]([Call(request.SerializeToString())])
+        assert isinstance(answer, bytes)
+        return CheckResponse.FromString(answer).status.code
+
+    assert [code("GET", "b-17"), code("GET", "b-18"), code("POST", "b-17")] == [0, 16, 7]
+    assert (sidecar.describe()["authenticators"], sidecar.describe()["deciders"]) == (
+        ["badge"],
+        ["office-hours"],
+    )
+    with pytest.raises(InvalidConfigurationError, match="has settings and is not used"):
+        AuthzSidecar(
+            [tmp_path / "policies.yaml"], identity=tmp_path / "identity.yaml", deciders=["office-hours"]
+        )
+    with pytest.raises(InvalidConfigurationError, match="no plug-in 'absent'"):
+        AuthzSidecar([tmp_path / "policies.yaml"], authenticators=["absent"])
 
 
 def test_a_plug_in_that_is_not_installed_is_an_error_that_names_those_that_are() -> None:

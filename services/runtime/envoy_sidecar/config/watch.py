@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,7 @@ def compare(before: dict[str, bytes], after: dict[str, bytes]) -> Change:
 
 async def changes(
     paths: Sequence[Path], *, known: dict[str, bytes] | None = None, debounce_ms: int = DEBOUNCE_MS
-) -> AsyncIterator[Change]:
+) -> AsyncGenerator[Change, None]:
     """Yield each change of content below *paths*, for ever; the first one against *known* (a `fingerprint`) if given.
 
     A file is watched by its folder, so that replacing it by a rename is seen. Where the file system sends no events
