@@ -3,7 +3,7 @@
 import base64
 import shlex
 from collections.abc import Iterator, Sequence
-from urllib.parse import quote
+from urllib.parse import quote_plus
 
 from envoy_authz.core.request import Request
 
@@ -153,14 +153,14 @@ def _short(word: str, rest: Iterator[str]) -> Iterator[tuple[str, str]]:
         name = _LONG.get(f"-{letter}", f"-{letter}")
         if name in _WITH_VALUE or name in _IGNORED_WITH_VALUE:
             attached = word[place + 1 :]
-            yield _option(name, iter([attached]) if attached else rest)
+            yield _option(f"-{letter}", iter([attached]) if attached else rest)
             return
-        yield _option(name, rest)
+        yield _option(f"-{letter}", rest)
 
 
 def _encoded(value: str) -> str:
     name, equals, text = value.partition("=")
-    return f"{name}{equals}{quote(text, safe='')}" if equals else quote(value, safe="")
+    return f"{name}{equals}{quote_plus(text)}" if equals else quote_plus(value)
 
 
 def _headers(options: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from envoy_authz.commands.places import Places
 from envoy_authz.commands.source import Deciding
 from envoy_authz.commands.verdicts import all_rules, contradictions, hidden, unissued
 from envoy_authz.config import LoadedPolicies, load_policies
+from envoy_authz.config.identity import load_identity
 from envoy_authz.core.policy import Policy
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, as_json
@@ -46,6 +47,8 @@ def _findings(
         loaded = load_policies(
             paths, normalization=options.normalization, root_namespace=options.root_namespace
         )
+        if deciding.identity is not None:
+            load_identity(deciding.identity)
     except InvalidConfigurationError as error:
         return error.findings, ""
     findings = [*loaded.warnings, *judge(loaded, Places(paths), options.root_namespace, claims)]
