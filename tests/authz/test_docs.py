@@ -12,7 +12,7 @@ from envoy_authz.core.attributes import KEYS, name_of
 from envoy_authz.core.expressions import VARIABLES
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = [DOCS / "authz.md", DOCS / "how-to" / "author-a-policy.md"]
+PAGES = [DOCS / "authz-policies.md"]
 BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLES = [
     pytest.param(example, id=f"{page.name} {number}")

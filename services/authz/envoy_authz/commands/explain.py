@@ -99,8 +99,9 @@ class _Explained:
         if refusal is not None:
             tokens = f"refused: {refusal.message}"
         yield "token", tokens or "none"
-        yield "namespace", _namespace(request, facts.namespace)
-        yield "labels", _labels(request)
+        if any(policy.namespace or policy.selector for policy in policies.policies):
+            yield "namespace", _namespace(request, facts.namespace)
+            yield "labels", _labels(request)
         ambiguity = self.outcome.ambiguity
         if ambiguity is not None:
             yield f"other {ambiguity.what}", f"{ambiguity.other}, which would be {ambiguity.denied.message}"

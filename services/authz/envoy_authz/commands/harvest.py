@@ -131,7 +131,8 @@ def _of_source(source: Source, namespace: str, hops: int, who: _Identities) -> I
 
 def _principals(text: str) -> Iterator[str]:
     """Yield `issuer/subject` around a pattern of them."""
-    yield from (value for value in around.around_text(text) if "/" in value.strip("/"))
+    # There is no principal without an issuer and a subject.
+    yield from (value for value in around.around_text(text) if all(value.rpartition("/")[::2]))
     if text == "*":
         yield "https://issuer.example/somebody"
 
