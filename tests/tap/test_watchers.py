@@ -15,6 +15,7 @@ from starlette.routing import Route
 from envoy_sidecar.admin import AdminServer
 from envoy_sidecar.transport.address import Address
 from envoy_tap.access import Authority, Person, Role
+from envoy_tap.api import Access
 from envoy_tap.api.desk import Desk
 from envoy_tap.api.watch import WatchRoute
 from envoy_tap.archive import Archive
@@ -23,7 +24,7 @@ from envoy_tap.core.exchange import Message
 from envoy_tap.core.policy import Policy
 from envoy_tap.registry import Registry
 from envoy_tap.slot.slot import Slot
-from tests.tap.api import WHY, on, store_exchanges
+from tests.tap.api import WHY, entry, on, store_exchanges
 from tests.tap.building import Clock, exchange
 from tests.tap.stores import sqlite_store
 
@@ -32,10 +33,19 @@ SEND_S = 0.5
 
 
 @asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[tuple[int, Registry, str]]:
+async def served(
+    folder: Path, authority: Authority | None = None
+) -> AsyncIterator[tuple[int, Registry, str]]:
     store, log = sqlite_store(folder), AuditLog(folder, [b"key"])
     registry = Registry(Slot(Clock()), store, Policy(), b"key", clock=Clock())
-    watch = WatchRoute(Desk(registry, Authority(), Recorder(log)), Archive(store), send_s=SEND_S)
+    authority = authority or Authority()
+    watch = WatchRoute(
+        Desk(registry, authority, Recorder(log)),
+        Archive(store),
+        Access(authority, Address("127.0.0.1", 0)),
+        send_s=SEND_S,
+        check_s=0.0,
+    )
     person = Person("olga", Role.OPERATOR)
 
     async def answer(request: Request) -> Response:
@@ -53,14 +63,14 @@ async def served(folder: Path) -> AsyncIterator[tuple[int, Registry, str]]:
         log.close()
 
 
-async def connected(port: int, path: str) -> socket.socket:
+async def connected(port: int, path: str, header: str = "accept: */*") -> socket.socket:
     """Return a connection with little room on this side."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.setblocking(False)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(client, ("127.0.0.1", port))
-    await loop.sock_sendall(client, f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+    await loop.sock_sendall(client, f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{header}\r\n\r\n".encode())
     return client
 
 
@@ -95,3 +105,22 @@ async def test_who_reads_slowly_misses_nothing(tmp_path: Path) -> None:
         client.close()
     data = [line for line in received.split(b"\n") if line.startswith(b'data: {"seq"')]
     assert [json.loads(line.removeprefix(b"data: "))["seq"] for line in data] == list(range(1, 201))
+
+
+async def test_who_may_watch_no_longer_is_let_go(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(entry("olga", "operator"), "utf-8")
+    authority = Authority(tokens)
+    async with served(tmp_path, authority) as (port, registry, session_id):
+        client = await connected(port, f"/{session_id}/watch", "authorization: Bearer token-of-olga")
+        loop, received = asyncio.get_running_loop(), b""
+        async with asyncio.timeout(30):
+            while b"event: session" not in received:
+                received += await loop.sock_recv(client, 1 << 16)
+            tokens.write_text(entry("otto", "operator"), "utf-8")
+            authority.reload()
+            store_exchanges(registry, session_id, on(b"/later"))
+            while b"event: denied" not in received:
+                received += await loop.sock_recv(client, 1 << 16)
+        client.close()
+    assert b"/later" not in received

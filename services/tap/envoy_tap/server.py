@@ -125,8 +125,6 @@ class TapSidecar:
             "sessions": [
                 {
                     "id": session.id,
-                    "who": session.who,
-                    "why": session.why,
                     "expires_at_s": session.expires_at_s,
                     "limits": {"body_bytes": session.limits.body_bytes},
                 }

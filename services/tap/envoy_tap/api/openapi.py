@@ -64,7 +64,7 @@ _OPERATIONS = (
     _Operation(
         "get", f"{_SESSION}/watch", "watch", "view",
         "The exchanges as they come: server-sent events exchange (a Summary, or with full=1 an Exchange with its seq), "
-        "session, deleted and closing. It goes on after Last-Event-ID.",
+        "session, deleted, denied (a token or rule does not hold any more) and closing. It goes on after Last-Event-ID.",
         "Events", query=("after", "replay", "filter", "full"), media="text/event-stream", errors=(*_READ, "503"),
     ),
     _Operation(

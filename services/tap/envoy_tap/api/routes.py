@@ -53,7 +53,7 @@ def routes(services: Services) -> Sequence[BaseRoute]:
     sessions = SessionRoutes(services.desk, services.nodes)
     exchanges = ExchangeRoutes(services.desk, services.archive, services.schema)
     export = ExportRoute(services.desk, services.archive, services.schema)
-    watch = WatchRoute(services.desk, services.archive)
+    watch = WatchRoute(services.desk, services.archive, services.access)
     replay = ReplayRoute(services.desk, services.archive, services.replay_to)
     audit = AuditRoute(services.recorder)
     session = "/sessions/{id}"

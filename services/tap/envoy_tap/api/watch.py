@@ -7,7 +7,9 @@ slowly costs no memory. One who does not read at all is let go.
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -17,7 +19,9 @@ from starlette.types import Message, Receive, Scope, Send
 from envoy_sidecar.admin_http import cut_connection
 from envoy_tap.access import Person
 from envoy_tap.api import asked
+from envoy_tap.api.admission import Access
 from envoy_tap.api.desk import Desk
+from envoy_tap.api.refusals import RefusedError
 from envoy_tap.api.sessions import as_data
 from envoy_tap.archive import Archive
 from envoy_tap.core.predicate import Expr
@@ -32,11 +36,31 @@ _PAGE = 64
 _LAST_EVENT_ID = "last-event-id"
 
 
-class WatchRoute:
-    """Streams the exchanges of the sessions at *desk*, out of *archive*."""
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """What one watches: `check` raises when they may no longer."""
 
-    def __init__(self, desk: Desk, archive: Archive, send_s: float = SEND_S) -> None:
+    session_id: str
+    check: Callable[[str], Awaitable[None]]
+    wanted: Expr | None
+    whole: bool
+
+
+class WatchRoute:
+    """Streams the exchanges of the sessions at *desk*, out of *archive*, while *access* lets the reader in."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        archive: Archive,
+        access: Access,
+        *,
+        send_s: float = SEND_S,
+        check_s: float = _KEEP_ALIVE_S,
+    ) -> None:
         self._desk = desk
+        self._access = access
+        self._check_s = check_s
         self._registry = desk.registry
         self._archive = archive
         self._send_s = send_s
@@ -47,10 +71,13 @@ class WatchRoute:
         self._desk.get(person, session_id)
         await self._desk.recorder.seen(person, "watch", session_id)
         events = self._events(
-            session_id,
+            _Watch(
+                session_id,
+                self._still(request),
+                asked.wanted(request),
+                whole=bool(asked.number(request, "full", 0, most=1)),
+            ),
             await self._start(request, session_id),
-            asked.wanted(request),
-            whole=bool(asked.number(request, "full", 0, most=1)),
         )
         # Begins it here, so that one watcher too many is told so.
         return _EventStream(await anext(events), events, self._send_s)
@@ -65,19 +92,33 @@ class WatchRoute:
         replay = asked.number(request, "replay", 0, most=asked.MAX_REPLAY)
         return asked.number(request, "after", max(0, last - replay))
 
-    async def _events(
-        self, session_id: str, after: int, wanted: Expr | None, *, whole: bool
-    ) -> AsyncGenerator[bytes, None]:
-        with self._registry.watching.of(session_id) as arrived:
+    def _still(self, request: Request) -> Callable[[str], Awaitable[None]]:
+        """Return what raises if the session may not be watched any more: a token is revoked, a rule is changed."""
+        asked_at_s = time.monotonic()
+
+        async def check(session_id: str) -> None:
+            nonlocal asked_at_s
+            if time.monotonic() - asked_at_s >= self._check_s:
+                asked_at_s = time.monotonic()
+                self._desk.get(await self._access.person(request), session_id)
+
+        return check
+
+    async def _events(self, watch: _Watch, after: int) -> AsyncGenerator[bytes, None]:
+        with self._registry.watching.of(watch.session_id) as arrived:
             told: dict[str, Any] = {}
             while True:
                 arrived.clear()
                 try:
-                    is_over = self._registry.is_over(session_id)
+                    await watch.check(watch.session_id)
+                    is_over = self._registry.is_over(watch.session_id)
                     page = await self._archive.page(
-                        session_id, Span(after=after, limit=_PAGE), wanted, whole=whole
+                        watch.session_id, Span(after=after, limit=_PAGE), watch.wanted, whole=watch.whole
                     )
-                    progress = as_data(self._registry.get(session_id))
+                    progress = as_data(self._registry.get(watch.session_id))
+                except RefusedError:
+                    yield _event("denied", {})
+                    return
                 except KeyError:
                     yield _event("deleted", {})
                     return
