@@ -58,10 +58,10 @@ def started(service: Service, **asked: Any) -> str:
 
 
 def is_armed(pair: Pair, session_id: str) -> None:
-    """Return once the Envoy, which the second replica serves, has the session."""
+    """Return once the first replica says that the Envoy, which the second one serves, has the session."""
 
     def armed() -> bool | None:
-        nodes = get(pair.there.admin_port, "/api/v1/nodes").json()["nodes"]
+        nodes = get(pair.here.admin_port, "/api/v1/nodes").json()["nodes"]
         return (
             any(
                 session_id in node["sessions"] and node["acked_version"] == node["sent_version"]
@@ -70,12 +70,14 @@ def is_armed(pair: Pair, session_id: str) -> None:
             or None
         )
 
-    pair.there.process.until(armed, "an Envoy that captures")
+    pair.here.process.until(armed, "an Envoy that captures")
 
 
 def test_a_session_of_one_replica_reaches_the_envoy_of_another_which_shows_it_live(pair: Pair) -> None:
     session_id = started(pair.here, predicate="path^=/orders")
     is_armed(pair, session_id)
+    (reached,) = get(pair.here.admin_port, f"{SESSIONS}/{session_id}").json()["reached"]
+    assert (reached["id"], reached["nack"]) == ("edge-1", "")
     with Watched(pair.here, session_id) as watched:
         assert send(pair.envoy.port, Request("GET", "/orders/1")).status == 200
         assert watched.exchange()["path"] == "/orders/1", "the other replica received it"

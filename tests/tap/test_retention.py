@@ -53,7 +53,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 async def test_what_is_kept_no_longer_is_deleted_counted_and_on_record(store: Store, tmp_path: Path) -> None:
     clock, log = Clock(), AuditLog(tmp_path, [b"key"])
     registry = Registry(Slot(clock), store, Policy(), b"key", clock=clock)
-    keeper = Housekeeper(registry, store, Recorder(log), Retention(keep_s=HOUR_S), clock)
+    keeper = Housekeeper(registry, store, Recorder(log), Retention(keep_s=HOUR_S), clock=clock)
     old = (await registry.start({"why": "x", "limits": {"duration_s": 60}}, "alice")).session.id
     new = (await registry.start({"why": "x", "limits": {"duration_s": HOUR_S}}, "alice")).session.id
     clock.advance(60)

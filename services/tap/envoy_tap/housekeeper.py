@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_tap.audit import Recorder
@@ -12,13 +13,19 @@ from envoy_tap.registry import Registry
 from envoy_tap.storage.port import Change, Store
 from envoy_tap.storage.retention import Retention
 
+Nodes = Callable[[], Sequence[dict[str, Any]]]
+
 _EVERY_S = 1.0
 _LOOK_AT_ALL_EVERY = 5
 LOG = logging.getLogger(__name__)
 
 
 class Housekeeper:
-    """Keeps *registry* and *store* together; what it deletes is told to *recorder*. *clock* gives unix seconds."""
+    """Keeps *registry* and *store* together; what it deletes is told to *recorder*.
+
+    *nodes* are the proxies that are connected here, which other replicas are told; `nodes_elsewhere` are theirs.
+    *clock* gives unix seconds.
+    """
 
     def __init__(
         self,
@@ -26,6 +33,8 @@ class Housekeeper:
         store: Store,
         recorder: Recorder,
         retention: Retention,
+        *,
+        nodes: Nodes = list,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.deleted = Tally("tap.sessions_deleted", "Sessions deleted by retention, by reason.", ("reason",))
@@ -33,6 +42,8 @@ class Housekeeper:
         self._store = store
         self._recorder = recorder
         self._retention = retention
+        self._nodes = nodes
+        self.nodes_elsewhere: Sequence[dict[str, Any]] = ()
         self._clock = clock
 
     async def run(self) -> None:
@@ -69,6 +80,8 @@ class Housekeeper:
         try:
             sizes = await asyncio.to_thread(self._store.sizes)
             if self._store.is_shared:
+                await asyncio.to_thread(self._store.share_nodes, self._nodes())
+                self.nodes_elsewhere = await asyncio.to_thread(self._store.nodes_elsewhere)
                 known = {each.session.id for each in self._registry.all()}
                 active = {each.session.id for each in self._registry.all() if each.is_open}
                 for session_id in (known | set(sizes)) if look_at_all else active:

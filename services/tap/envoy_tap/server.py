@@ -79,7 +79,9 @@ class TapSidecar:
         self._archive = Archive(store)
         self._recorder = Recorder(self._audit)
         self._collector = Collector(SessionSink(store, settings.max_stored_bytes), intake=self.registry)
-        self._housekeeper = Housekeeper(self.registry, store, self._recorder, settings.retention)
+        self._housekeeper = Housekeeper(
+            self.registry, store, self._recorder, settings.retention, nodes=self._nodes
+        )
         self._running = AsyncExitStack()
         processor = Processor(self._collector, lambda: self._slot.sessions, policy)
         self.services: Sequence[Service] = (
@@ -101,7 +103,7 @@ class TapSidecar:
         services = Services(
             self.registry,
             self._archive,
-            self._nodes,
+            self._all_nodes,
             self._access,
             self._recorder,
             self._schema,
@@ -132,6 +134,9 @@ class TapSidecar:
             ],
             "nodes": self._nodes(),
         }
+
+    def _all_nodes(self) -> list[dict[str, Any]]:
+        return [*self._nodes(), *self._housekeeper.nodes_elsewhere]
 
     def _nodes(self) -> list[dict[str, Any]]:
         return [

@@ -61,6 +61,12 @@ class Store(Protocol):
     def is_shared(self) -> bool:
         """Whether other replicas keep their sessions here, too."""
 
+    def share_nodes(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+        """Tell the other replicas, for some seconds, which proxies are connected here."""
+
+    def nodes_elsewhere(self) -> Sequence[dict[str, Any]]:
+        """Return the proxies that are connected to other replicas."""
+
     def listen(self, changed: Callable[[Change, str], None]) -> None:
         """Have *changed* called, in another thread, with what another replica did to a session, until `close`."""
 

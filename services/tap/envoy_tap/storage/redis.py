@@ -25,6 +25,7 @@ from envoy_tap.core.record import as_object, summary
 from envoy_tap.core.session import ORDER
 from envoy_tap.storage.keys import Keys, Sealer
 from envoy_tap.storage.messages import CHANNEL, Messages
+from envoy_tap.storage.nodes import SharedNodes
 from envoy_tap.storage.port import MAX_SEQ, Change, Span, up_to_bytes
 from envoy_tap.storage.snapshot import Snapshot
 
@@ -58,6 +59,7 @@ class RedisStore:
         except ValueError as error:
             raise OSError(f"--store: {error}") from None
         self._messages = Messages(self._db)
+        self._nodes = SharedNodes(self._db, keys, self._messages.replica)
         self._counts = f"{_COUNTS}{self._messages.replica}"
         with _told():
             folder = files("envoy_tap.storage")
@@ -72,6 +74,16 @@ class RedisStore:
     def is_shared(self) -> bool:
         """True."""
         return True
+
+    def share_nodes(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+        """Tell the other replicas, for some seconds, which proxies are connected here."""
+        with _told():
+            self._nodes.share(nodes)
+
+    def nodes_elsewhere(self) -> Sequence[dict[str, Any]]:
+        """Return the proxies that are connected to other replicas."""
+        with _told():
+            return self._nodes.elsewhere()
 
     def listen(self, changed: Callable[[Change, str], None]) -> None:
         """Have *changed* called with what another replica did, in a thread of its own."""

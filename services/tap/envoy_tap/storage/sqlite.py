@@ -72,6 +72,13 @@ class SqliteStore:
         """False: the folder is this process's own."""
         return False
 
+    def share_nodes(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+        """Do nothing: there is no other replica."""
+
+    def nodes_elsewhere(self) -> Sequence[dict[str, Any]]:
+        """Return nothing: there is no other replica."""
+        return ()
+
     def listen(self, changed: Callable[[Change, str], None]) -> None:
         """Do nothing: there is no other replica."""
 
