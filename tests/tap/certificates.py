@@ -1,6 +1,7 @@
 """A certificate for the tap's tests, and an Envoy that asks for it."""
 
 import datetime as dt
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -14,7 +15,7 @@ PRINCIPAL = "spiffe://mesh/cart"
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """Return a certificate that signs itself, is good for both sides and names PRINCIPAL, and its key."""
+    """Return a certificate that signs itself, is good for both sides and names PRINCIPAL and 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cart")])
     now = dt.datetime.now(dt.UTC)
@@ -23,7 +24,10 @@ def certificate(folder: Path) -> tuple[Path, Path]:
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(PRINCIPAL)]), critical=False
+            x509.SubjectAlternativeName(
+                [x509.UniformResourceIdentifier(PRINCIPAL), x509.IPAddress(ip_address("127.0.0.1"))]
+            ),
+            critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

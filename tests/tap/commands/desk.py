@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -122,7 +123,8 @@ class Target:
 
 
 @contextmanager
-def target() -> Iterator[Target]:
+def target(certificate: tuple[Path, Path] | None = None) -> Iterator[Target]:
+    """Serve HTTP, or with a certificate and its key HTTPS, until the context ends."""
     found = Target("")
 
     class Handler(BaseHTTPRequestHandler):
@@ -141,9 +143,13 @@ def target() -> Iterator[Target]:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        found.url = f"http://127.0.0.1:{server.server_address[1]}"
+        found.url = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}"
         yield found
         server.shutdown()
         thread.join()

@@ -12,7 +12,8 @@ from envoy_tap.api.openapi import document
 from envoy_tap.core.exchange import Exchange, Message
 from envoy_tap.replay import ReplayError, Target, prepare, send
 from tests.tap.building import exchange
-from tests.tap.commands.desk import Desk, Shell, desk
+from tests.tap.certificates import certificate
+from tests.tap.commands.desk import Desk, Shell, desk, target
 from tests.tap.commands.desk import Target as Upstream
 from tests.tap.commands.test_sessions import started
 from tests.tap.export.samples import BINARY, CUT, ORDER, RESET, request, response
@@ -63,6 +64,22 @@ def test_no_proxy_of_the_environment_is_used(upstream: Upstream, monkeypatch: py
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "")
     assert send(prepare(exchange(request(b"x")), Target.read(upstream.url), "x")).status == 200
+
+
+def test_tls_is_verified(tmp_path: Path) -> None:
+    pair = certificate(tmp_path)
+    with target(pair) as secure:
+        prepared = prepare(exchange(request(b"x")), Target.read(secure.url), "x")
+        elsewhere = prepare(
+            exchange(request(b"x")), Target.read(secure.url.replace("127.0.0.1", "localhost")), "x"
+        )
+        for refused, ca in ((prepared, None), (elsewhere, pair[0])):
+            with pytest.raises(ReplayError, match="CERTIFICATE_VERIFY_FAILED"):
+                send(refused, ca)
+        assert secure.sent == []
+        assert send(prepared, pair[0]).status == 200
+    with pytest.raises(ReplayError, match="No such file"):
+        send(prepared, tmp_path / "none.pem")
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,14 @@ def test_nothing_that_was_captured_is_run(
     assert urls[0].startswith(b"http://")
 
 
+def test_a_terminal_that_shows_the_script_obeys_nothing_in_it() -> None:
+    evil = exchange(request(b"\x1b[2J\r", ("x-a", b"\x1b]0;owned\x07"), ("x-b", "\u202e".encode())))
+    script = written("curl", evil)
+    assert all(char.isprintable() or char == "\n" for char in script.decode())
+    assert b"# left out, as a terminal would obey it: x-a, x-b\n" in script
+    assert given_to_curl(evil)[1] == b"\x1b[2J\r"
+
+
 def test_a_large_body_is_no_argument() -> None:
     _, stdin = given_to_curl(exchange(request(b"'x' " * 100_000)))
     assert stdin == b"'x' " * 100_000

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from envoy_sidecar.cli import EXIT_FINDINGS, EXIT_USAGE
+from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
 from envoy_tap.client import ApiError, SessionClient, check_admin
 from envoy_tap.commands.groups import SERVICE
 from envoy_tap.commands.output import UsageError, underlined
 from envoy_tap.settings import DEFAULT_ADMIN
 
 TOKEN_VARIABLE = "TAP_TOKEN"  # noqa: S105 -- the name, not the token
+EXIT_INTERRUPTED = 130
 _ID = re.compile(r"[0-9a-f]{12}")
 _SOME_OF_ID = re.compile(r"[0-9a-f]{3,11}")
 _LAST = "last"
@@ -69,6 +70,12 @@ def ask(service: Service, do: Callable[[SessionClient], int], *, predicate: str 
     """
     try:
         return do(service.client())
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Who reads has had enough, as `head` has. What is still buffered must not be written at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_CLEAN
     except UsageError as error:
         sys.stderr.write(f"envoy-tap: {error}\n")
         return EXIT_USAGE

@@ -18,7 +18,8 @@ from envoy_tap.export import FORMATS, file_name
 from envoy_tap.shown import size
 
 ExportFormat = Literal["har", "jsonl", "curl", "raw", "pcapng", "html"]
-_BINARY = frozenset({"pcapng", "raw"})
+# The others hold nothing that a terminal obeys.
+_NOT_FOR_TERMINALS = frozenset({"pcapng", "raw", "html"})
 
 
 def export(
@@ -46,7 +47,7 @@ def export(
     def do(client: SessionClient) -> int:
         session_id = named(client, session)
         query = {"format": form, "seq": seq, "filter": checked(filter_)}
-        if output is None and form in _BINARY and sys.stdout.isatty():
+        if output is None and form in _NOT_FOR_TERMINALS and sys.stdout.isatty():
             raise UsageError(f"{form} is not for a terminal; give --output FILE")
         path = output / file_name(session_id, FORMATS[form]) if output and output.is_dir() else output
         pieces = client.export(session_id, **{name: text for name, text in query.items() if text})

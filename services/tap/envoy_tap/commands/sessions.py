@@ -87,6 +87,8 @@ def show(
             half = exchange.request if body == "request" else exchange.response
             if half is None:
                 raise UsageError(f"the {body} was not captured")
+            if sys.stdout.isatty():
+                raise UsageError("what a peer sent can control a terminal; write it to a file: > FILE")
             sys.stdout.buffer.write(plain_body(half))
             return EXIT_CLEAN
         if descriptors:

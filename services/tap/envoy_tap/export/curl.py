@@ -45,11 +45,17 @@ def command(request: Message) -> bytes:
         f"--url {url or _quoted(url_of(request).encode())}",
         *([f"--request {_quoted(method.encode())}"] if TOKEN.fullmatch(method) and method != "HEAD" else []),
         *(["--head"] if method == "HEAD" else []),
-        *(f"--header {_quoted(_header(name, value))}" for name, value in head if b"\0" not in value),
+        *(f"--header {_quoted(_header(name, value))}" for name, value in head if _is_shown(value, "\t")),
     ]
+    left_out = [name for name, value in head if not _is_shown(value, "\t")]
+    said = f"# left out, as a terminal would obey it: {', '.join(left_out)}\n".encode() if left_out else b""
+    return said + _with_body(options, body)
+
+
+def _with_body(options: list[str], body: bytes) -> bytes:
     if not body:
         return _lines(options)
-    if len(body) <= _MAX_ARGUMENT_BYTES and _is_text(body):
+    if len(body) <= _MAX_ARGUMENT_BYTES and _is_shown(body, "\t\n"):
         # Not --data, by which @ would name a file.
         return _lines([*options, f"--data-raw {_quoted(body)}"])
     packed = base64.encodebytes(body)
@@ -70,9 +76,10 @@ def _quoted(value: bytes) -> str:
     return shlex.quote(value.decode("utf-8", "surrogateescape"))
 
 
-def _is_text(body: bytes) -> bool:
+def _is_shown(value: bytes, allowed: str) -> bool:
+    """Whether a terminal that shows the script shows *value*, and does not obey it."""
     try:
-        return b"\0" not in body and bool(body.decode())
+        return all(char.isprintable() or char in allowed for char in value.decode())
     except UnicodeDecodeError:
         return False
 
