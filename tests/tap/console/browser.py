@@ -89,6 +89,7 @@ class Desk:
     def row(self, text: str) -> None:
         """Open the first exchange whose row has a text."""
         self.page.locator(".grid-rows .grid-row", has_text=text).first.click()
+        expect(self.page.locator(".pane h2")).to_contain_text(text)
 
     def _said(self, message: ConsoleMessage) -> None:
         # A refusal of the API is an answer, which Chromium reports as well.

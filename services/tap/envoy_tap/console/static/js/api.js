@@ -46,7 +46,11 @@ export class Api {
     const answer = await this.#ask("GET", path, { query });
     const named = /filename="([^"]*)"/.exec(answer.headers.get("content-disposition") ?? "");
     const name = (named?.[1] ?? "").replace(/[^A-Za-z0-9._-]/g, "_").replace(/^\.+/, "");
-    return { blob: new Blob([await answer.arrayBuffer()], { type: "application/octet-stream" }), name: name || "exchanges" };
+    // A blob may be kept on disk by the browser, as an export can be large.
+    const blob = await answer.blob().catch(() => {
+      throw unreachable();
+    });
+    return { blob: blob.slice(0, blob.size, "application/octet-stream"), name: name || "exchanges" };
   }
 
   async text(path, query) {

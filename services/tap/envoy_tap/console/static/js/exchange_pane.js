@@ -26,6 +26,9 @@ export function exchangePane({ api, may, id, acts }) {
   async function show(seq, versus) {
     current += 1;
     const mine = current;
+    const focused = element.contains(document.activeElement) ? named(document.activeElement) : "";
+    // What is still shown is another exchange: nothing shall be done with it by mistake.
+    element.inert = true;
     const slow = setTimeout(() => mine === current && fill(element, head({ seq }), stateBox("loading", "Loading the exchange…")), 150);
     try {
       const [found, other] = await Promise.all([get(seq), versus ? get(versus) : null]);
@@ -34,6 +37,11 @@ export function exchangePane({ api, may, id, acts }) {
       if (mine === current) fill(element, head({ seq }), errorBox(error, () => show(seq, versus)));
     } finally {
       clearTimeout(slow);
+      if (mine === current) {
+        element.inert = false;
+        // Who steps through exchanges by a button stays on it.
+        if (focused) [...element.querySelectorAll("button")].find((each) => named(each) === focused)?.focus();
+      }
     }
   }
 
@@ -117,4 +125,8 @@ export function exchangePane({ api, may, id, acts }) {
   }
 
   return { element, show, copy, close: () => (current += 1) };
+}
+
+function named(element) {
+  return element.getAttribute("aria-label") ?? element.textContent;
 }

@@ -30,7 +30,7 @@ export function exchangesPage({ api, me, may, id, view }) {
 
   const strip = sessionStrip({ api, me, may, changed: took });
   const banner = h("div", { class: "banners" });
-  const counted = h("span", { class: "counted", role: "status" });
+  const counted = h("span", { class: "counted" });
   const overlay = h("div", { class: "overlay" });
 
   const filter = predicateField({

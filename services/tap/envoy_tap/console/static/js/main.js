@@ -73,7 +73,7 @@ function frame() {
       h("span", { class: "who", title: `may ${(me.may ?? []).join(", ") || "look"}` }, me.name, h("span", { class: "role" }, me.role)),
       button("Keyboard shortcuts", { icon: "help", kind: "quiet", text: false }, shortcutsDialog),
       theme,
-      button("Sign out", { icon: "leave", kind: "quiet", text: false }, () => (token.clear(), location.reload())),
+      token.get() && button("Sign out", { icon: "leave", kind: "quiet", text: false }, () => (token.clear(), location.reload())),
     ),
     place,
   );

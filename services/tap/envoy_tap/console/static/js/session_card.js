@@ -76,16 +76,22 @@ function predicate(session) {
 /** Return the bars of a session's limits: time, exchanges, bytes. */
 export function bars(session) {
   const { limits, counts = {} } = session;
-  const now = session.ended_at_s ?? Date.now() / 1000;
-  const used = Math.max(0, now - session.created_at_s);
-  const left = session.expires_at_s - Date.now() / 1000;
-  const isOver = session.state !== "active" && session.state !== "waiting";
   return [
-    bar("time", used, limits.duration_s, isOver ? `ran ${span(used)} of ${span(limits.duration_s)}` : `${span(left)} left of ${span(limits.duration_s)}`),
+    timeBar(session),
     bar("exchanges", counts.captured ?? 0, limits.exchanges, `${(counts.captured ?? 0).toLocaleString("en")} of ${limits.exchanges.toLocaleString("en")}`),
     bar("bytes", counts.bytes ?? 0, limits.bytes, `${bytes(counts.bytes ?? 0)} of ${bytes(limits.bytes)}`),
     losses(counts),
   ];
+}
+
+function timeBar({ state, limits, needs_approval: needsApproval, approved_by: approvedBy, expires_at_s: expiresAt, ended_at_s: endedAt }) {
+  const most = span(limits.duration_s);
+  const left = expiresAt - Date.now() / 1000;
+  if (state === "waiting") return bar("time", 0, 1, `${most}, if approved in ${span(left)}`);
+  if (needsApproval && !approvedBy) return bar("time", 0, 1, "was not approved");
+  // Its time begins when it is approved, so it is counted from its end.
+  const used = Math.max(0, limits.duration_s - (expiresAt - (endedAt ?? Date.now() / 1000)));
+  return bar("time", used, limits.duration_s, state === "active" ? `${span(left)} left of ${most}` : `ran ${span(used)} of ${most}`);
 }
 
 function bar(name, used, most, text) {
