@@ -39,6 +39,7 @@ EVERY_WAY = """async () => {
   }
   return shown;
 }"""
+MODULES = Path(__file__).with_name("modules.js").read_text("utf-8")
 SERIOUS = {"serious", "critical"}
 
 
@@ -93,6 +94,13 @@ def test_broken_and_deep_bodies_are_shown_as_far_as_they_go(desk: Desk, captured
     page.locator(".grid-rows .grid-row[data-seq='9']").click()
     page.get_by_role("button", name="Raw").click()
     expect(page.get_by_text("a body of this exchange is cut")).to_be_visible()
+
+
+def test_the_diff_and_the_json_reader_hold_for_any_input(desk: Desk) -> None:
+    page = desk.open()
+    page.get_by_label("Token").wait_for()
+    seed = 20261124
+    assert page.evaluate(MODULES, seed) == [], seed
 
 
 def test_an_export_is_a_file_with_a_plain_name_that_no_browser_runs(desk: Desk, captured: str, tmp_path: Path) -> None:  # fmt: skip
