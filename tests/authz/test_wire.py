@@ -22,7 +22,9 @@ from envoy_authz.core import (
     Source,
 )
 from envoy_authz.core.authentication import ANONYMOUS
-from envoy_authz.wire import CheckAdapter, allowed_response, denied_response
+from envoy_authz.core.facts import Facts
+from envoy_authz.core.record import Record
+from envoy_authz.wire import CheckAdapter, Recorder, allowed_response, denied_response
 from envoy_sidecar.pb import authz_pb2
 
 WEB = "spiffe://cluster.local/ns/shop/sa/web"
@@ -157,6 +159,36 @@ def test_an_unexpected_exception_is_a_logged_denial(caplog: pytest.LogCaptureFix
     assert error_id in response.denied_response.body
     assert caplog.records[0].exc_info is not None
     assert "RuntimeError: /x" in caplog.text
+
+
+class Panic(BaseException):
+    """What pyo3 raises when a library in Rust panics is no Exception either."""
+
+
+class Fails:
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def evaluate(self, request: RequestView, authentication: Authentication) -> Outcome:  # noqa: ARG002
+        raise self._error
+
+    def facts(self, request: RequestView, authentication: Authentication) -> Facts:  # noqa: ARG002
+        raise self._error
+
+
+class Takes:
+    def wants(self, *, allowed: bool) -> bool:  # noqa: ARG002
+        return True
+
+    def put(self, record: Record) -> None:
+        raise AssertionError(record)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), Panic("x"), SystemExit(2)], ids=repr)
+def test_what_fails_again_when_it_is_recorded_is_still_a_denial(error: BaseException) -> None:
+    fails = Fails(error)
+    checked = CheckAdapter(fails, recorder=Recorder(Takes(), fails.facts)).check(check_request("/x"))
+    assert_denied(CheckResponse.parse(checked.payload), 403, "internal_error", decision_id=checked.error_id)
 
 
 def test_an_answer_is_built_once_for_a_decision() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envoy_authz.identity.xfcc import MAX_LENGTH, XfccError, forwarded_identity, parse_xfcc
+from envoy_authz.identity.xfcc import MAX_LENGTH, MAX_PARTS, XfccError, forwarded_identity, parse_xfcc
 
 WEB = "spiffe://cluster.local/ns/shop/sa/web"
 EVIL = "spiffe://cluster.local/ns/admin/sa/root"
@@ -66,6 +66,7 @@ def test_spoofing_what_a_client_wrote_comes_before_what_the_proxy_adds(client: s
             f"={WEB}",
         ),
         *(f"URI={WEB},", f"URI={WEB};", 'URI="', 'URI="\\"', "a" * (MAX_LENGTH + 1), f'URI="{WEB}""'),
+        *(f"{'a=b;' * MAX_PARTS}a=b,URI={WEB}", f"{'a=b,' * (MAX_PARTS + 1)}URI={WEB}"),
     ],
 )
 def test_what_cannot_be_read_or_names_not_exactly_one_is_refused(header: str) -> None:

@@ -6,6 +6,8 @@ from envoy_authz.core.authentication import ANONYMOUS, Authentication, Authentic
 from envoy_authz.core.request import RequestView
 
 _KEPT = 4096
+_KEPT_CHARACTERS = 4096
+"""What is larger is seldom the same again: a `cookie` without its token is as the client made it."""
 
 
 class AuthenticatorChain:
@@ -32,11 +34,14 @@ class AuthenticatorChain:
             return found[0] if found else ANONYMOUS
         key = tuple(map(id, found))
         kept = self._combined.get(key)
-        if kept is None:
+        if kept is not None:
+            return kept[1]
+        combined = self._combine(found)
+        if sum(len(value) for _name, value in combined.set_headers) <= _KEPT_CHARACTERS:
             if len(self._combined) >= _KEPT:
                 self._combined.clear()
-            kept = self._combined[key] = found, self._combine(found)
-        return kept[1]
+            self._combined[key] = found, combined
+        return combined
 
     @staticmethod
     def _combine(found: Sequence[Authentication]) -> Authentication:

@@ -7,9 +7,17 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Address = IPv4Address | IPv6Address
 
 
-@lru_cache(maxsize=4096)
+_MAX_CHARACTERS = 64
+"""More than any address has, with its zone; a client may send 60 KB in place of one, and they would be remembered."""
+
+
 def parse_address(text: str) -> Address | None:
     """Return the address, an IPv4 one if it is mapped into IPv6 (RFC 4291 section 2.5.5.2); None if it is none."""
+    return _parsed(text) if len(text) <= _MAX_CHARACTERS else None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Address | None:
     try:
         address = ip_address(text)
     except ValueError:

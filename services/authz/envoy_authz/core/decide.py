@@ -107,7 +107,7 @@ class PolicySet:
         decision = self._enforced(facts, allowed)
         ambiguity = None
         if decision.allowed and self._guards:
-            ambiguity = self._guarded(facts, received if odd else "", authentication, allowed)
+            ambiguity = self._guarded(facts, received if odd else "", allowed)
         if ambiguity is not None and self.options.path_ambiguity is PathAmbiguity.DENY:
             decision = self._by(ambiguity)
         observed = self._observed(facts, decision)
@@ -186,9 +186,7 @@ class PolicySet:
             return False
         return not policy.selector or has_labels(facts.request, policy.selector, unknown=True)
 
-    def _guarded(
-        self, facts: Facts, received: str, authentication: Authentication, allowed: Decision | None
-    ) -> Ambiguity | None:
+    def _guarded(self, facts: Facts, received: str, allowed: Decision | None) -> Ambiguity | None:
         """Return how else the request may be read, and be denied; *received* is a path that is odd, or empty."""
         if len(received) > MOST_CHARACTERS:
             return Ambiguity("path", facts.path, "too long to be read in every way", self._unmatched)
@@ -196,25 +194,21 @@ class PolicySet:
             other = differing(
                 path_readings(received),
                 facts.path,
-                lambda path: (
-                    not self._enforced(self._facts(facts.request, path, authentication), allowed).allowed
-                ),
+                lambda path: not self._enforced(facts.at_path(path), allowed).allowed,
             )
             if other is not None:
-                denied = self._enforced(self._facts(facts.request, other, authentication), allowed)
+                denied = self._enforced(facts.at_path(other), allowed)
                 return Ambiguity("path", facts.path, other, denied)
         if (self._guards_hosts or self._every_host is not None) and is_odd_host(facts.host):
-            return self._guarded_host(facts, received, authentication, allowed)
+            return self._guarded_host(facts, received, allowed)
         return None
 
-    def _guarded_host(
-        self, facts: Facts, received: str, authentication: Authentication, allowed: Decision | None
-    ) -> Ambiguity | None:
+    def _guarded_host(self, facts: Facts, received: str, allowed: Decision | None) -> Ambiguity | None:
         others = [host for host in dict.fromkeys(host_readings(facts.host)) if host != facts.host]
         if self._guards_hosts:
             most = MOST_READINGS if received else 0
             for path in dict.fromkeys((facts.path, *islice(path_readings(received), most))):
-                again = self._facts(facts.request, path, authentication)
+                again = facts.at_path(path)
                 for host in others:
                     denied = self._denied(again.at_host(host))
                     if denied is not None:

@@ -76,6 +76,9 @@ _VARIABLES: Mapping[str, tuple[str, Callable[[Facts], object]]] = {
     "context": ("context", lambda facts: dict(facts.request.context)),
 }
 VARIABLES = tuple(_VARIABLES)
+_BODY = frozenset({"request.json", "request.form"})
+_VARYING = frozenset({"request.path", "request.host", "request.auth.principal", "request.auth.claims"})
+"""What differs where a request is looked at once more: by another reading, or by one of its tokens alone."""
 
 
 @lru_cache(maxsize=1)
@@ -119,6 +122,7 @@ def compile_expression(text: str, *, careful: bool) -> Check:
         raise ValueError(f"the expression gives {program.return_type().name().lower()}, not a boolean")
     used = [(name, _VARIABLES[name][1]) for name in used_variables(text)]
     evaluate = program.eval
+    names = {name for name, _get in used}
 
     def check(facts: Facts) -> bool:
         try:
@@ -127,7 +131,17 @@ def compile_expression(text: str, *, careful: bool) -> Check:
             return not careful
         return value if isinstance(value, bool) else not careful
 
-    return check
+    if names.isdisjoint(_BODY) or not names.isdisjoint(_VARYING):
+        return check
+
+    # The engine copies a body of 1 MiB before it looks at it, and an odd path is read in many ways.
+    def checked_once(facts: Facts) -> bool:
+        found = facts.kept.get(check)
+        if found is None:
+            found = facts.kept[check] = check(facts)
+        return found
+
+    return checked_once
 
 
 def used_variables(text: str) -> tuple[str, ...]:

@@ -52,21 +52,32 @@ class Facts:
         self.namespace = namespace
         self.tokens = self.all_tokens = tokens
         self._trusted_hops = trusted_hops
+        self._first: Facts | None = None
 
     def by_token(self) -> Iterator["Facts"]:
         """Yield the same request once for each of several tokens, which alone is looked at; nothing for one or none."""
         if len(self.tokens) <= 1:
             return
         for token in self.tokens:
-            one = Facts(self.request, self.path, self.namespace, (token,), self._trusted_hops)
-            one.all_tokens = self.tokens
-            one.caller, one.host = self.caller, self.host
+            one = self._again(self.path, (token,))
+            one.host = self.host
             yield one
 
     def at_host(self, host: str) -> "Facts":
         """Return the same request for *host* (lower case)."""
-        other = Facts(self.request, self.path, self.namespace, self.tokens, self._trusted_hops)
-        other.all_tokens, other.caller, other.host = self.all_tokens, self.caller, host
+        other = self._again(self.path, self.tokens)
+        other.host = host
+        return other
+
+    def at_path(self, path: str) -> "Facts":
+        """Return the same request for *path* (normalized)."""
+        return self._again(path, self.tokens)
+
+    def _again(self, path: str, tokens: tuple[VerifiedToken, ...]) -> "Facts":
+        other = Facts(self.request, path, self.namespace, tokens, self._trusted_hops)
+        other.all_tokens, other.caller = self.all_tokens, self.caller
+        # However many ways a path has to be read, a body of 1 MiB is read once: all other requests wait for it.
+        other._first = self._first or self
         return other
 
     @_Once
@@ -107,13 +118,22 @@ class Facts:
         return (self.request.header("content-type") or "").lower().startswith("application/grpc")
 
     @_Once
+    def kept(self) -> dict[object, bool]:
+        """Return the results of tests that read the body and nothing in which the ways to read a request differ."""
+        return {} if self._first is None else self._first.kept
+
+    @_Once
     def json(self) -> object:
         """Return the body as JSON; an `Unreadable` if it is cut, absent, or not strict JSON."""
+        if self._first is not None:
+            return self._first.json
         return self._body_problem(_JSON) or read_json(self.request.body)
 
     @_Once
     def form(self) -> dict[str, list[str]] | Unreadable:
         """Return the fields of a form body; an `Unreadable` if it is cut, absent, or no form."""
+        if self._first is not None:
+            return self._first.form
         return self._body_problem(_FORM) or read_form(self.request.body)
 
     def _body_problem(self, media: str) -> Unreadable | None:

@@ -7,7 +7,7 @@ from enum import Enum
 
 from envoy_authz.core.request import RequestView
 from envoy_authz.identity.certificate import CertificateError, Certificates
-from envoy_authz.identity.spiffe import SpiffeId, TrustDomains
+from envoy_authz.identity.spiffe import MAX_ID_BYTES, SpiffeId, TrustDomains
 from envoy_authz.identity.xfcc import XfccError, forwarded_identity
 
 XFCC = "x-forwarded-client-cert"
@@ -85,6 +85,8 @@ class Callers:
         if known is None:
             identity = self._domains.principal(principal)
             known = "" if identity is None else str(identity)
+            if len(principal) > MAX_ID_BYTES:
+                return known
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[principal] = known

@@ -4,12 +4,18 @@ Elements are separated by `,`, the pairs in one by `;`, and a value with either,
 `APPEND_FORWARD` adds an element; a client can have written all that stand before those of trusted proxies.
 """
 
+import re
 from dataclasses import dataclass
 
 from envoy_authz.identity.spiffe import InvalidSpiffeIdError, SpiffeId, parse_spiffe_id
 
 MAX_LENGTH = 65_536
 """How long the header may be, in characters."""
+
+MAX_PARTS = 1000
+"""How many `,` and `;` it may hold; what a client adds to it without end would hold up everybody else's requests."""
+
+_MARKS = {separator: re.compile(rf'[\\"{separator}]') for separator in ",;"}
 
 
 class XfccError(ValueError):
@@ -31,6 +37,8 @@ def parse_xfcc(header: str) -> tuple[XfccElement, ...]:
     """Return the elements from left to right, of which the last was added last; raises XfccError."""
     if len(header) > MAX_LENGTH:
         raise XfccError("the header is too long")
+    if header.count(",") + header.count(";") > MAX_PARTS:
+        raise XfccError("the header has too many parts")
     return tuple(XfccElement(tuple(map(_pair, _split(text, ";")))) for text in _split(header, ","))
 
 
@@ -59,17 +67,17 @@ def _split(text: str, separator: str) -> list[str]:
     parts: list[str] = []
     start = position = 0
     quoted = False
-    while position < len(text):
-        character = text[position]
-        if quoted and character == "\\":
-            position += 1
-        elif character == '"':
+    marks = _MARKS[separator]
+    while (mark := marks.search(text, position)) is not None:
+        position = mark.end()
+        if mark[0] == "\\":
+            position += quoted
+        elif mark[0] == '"':
             quoted = not quoted
-        elif character == separator and not quoted:
-            parts.append(text[start:position])
-            start = position + 1
-        position += 1
-    if quoted or position > len(text):
+        elif not quoted:
+            parts.append(text[start : position - 1])
+            start = position
+    if quoted:
         raise XfccError("a quote is not closed")
     parts.append(text[start:])
     return parts

@@ -100,9 +100,9 @@ class CheckAdapter:
             return self._decided(view, authentication)
         except DecodeError:
             return self._unread(None)
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             raise
-        except BaseException:  # a panic of a library in Rust (cryptography) is no Exception
+        except BaseException:  # so are a panic of a library in Rust (cryptography) and the exit of a plug-in
             error_id = secrets.token_hex(8)
             LOG.exception("a check failed and was denied", extra={"error_id": error_id})
             return self._failed(error_id, view)
@@ -169,7 +169,9 @@ class CheckAdapter:
         if self._recorder is not None:
             try:
                 self._recorder.record(Outcome(INTERNAL_ERROR), view, error_id=error_id)
-            except Exception:
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # what failed may well fail again when it is described
                 LOG.exception("a decision could not be recorded", extra={"error_id": error_id})
         payload = denied_response(INTERNAL_ERROR, error_id=error_id)
         return Checked(payload, ("deny", "", Reason.INTERNAL_ERROR.value), error_id=error_id)
