@@ -52,7 +52,7 @@ def agrees(old: Source, new: Source, asked: Asked) -> None:
 
 
 @given(made.policies, made.policies, made.requests)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_request_that_is_decided_otherwise_is_a_change_that_is_found(
     old: tuple[Policy, ...], new: tuple[Policy, ...], asked: Asked
 ) -> None:
@@ -60,7 +60,7 @@ def test_a_request_that_is_decided_otherwise_is_a_change_that_is_found(
 
 
 @given(made.policies, made.policies, made.requests)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_so_it_is_where_the_default_is_to_allow(
     old: tuple[Policy, ...], new: tuple[Policy, ...], asked: Asked
 ) -> None:
@@ -75,13 +75,13 @@ def test_where_all_is_allowed_a_policy_for_some_workloads_narrows_those_that_say
 
 
 @given(made.policies, made.rules, made.requests)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_an_injected_rule_that_allows_is_found(old: tuple[Policy, ...], rule: Rule, asked: Asked) -> None:
     agrees(made.source(old), made.source((*old, Policy("injected", rules=(rule,)))), asked)
 
 
 @given(made.policies, st.data(), made.requests)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_rule_that_lost_a_part_is_found(old: tuple[Policy, ...], data: st.DataObject, asked: Asked) -> None:
     with_rules = [place for place, policy in enumerate(old) if policy.rules]
     if not with_rules:

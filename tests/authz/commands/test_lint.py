@@ -194,7 +194,7 @@ def test_a_broken_identity_file_is_a_finding_too(run: Run, tmp_path: Path) -> No
 
 
 @given(made.rules, made.rules, made.requests)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_rule_that_covers_another_matches_all_that_the_other_matches(
     wide: Rule, narrow: Rule, asked: Asked
 ) -> None:
