@@ -40,6 +40,9 @@ def test_the_options_become_one_target_that_expires(tmp_path: Path) -> None:
         (["--target-header", "=alice"], "not a header name"),
         (["--target-for", "0"], "--target-for"),
         (["--workers", "2"], "--workers"),
+        (["--store", "redis://127.0.0.1:1"], "--key-file"),
+        (["--store", "mongo://x"], "--store"),
+        (["--keep-for", "0"], "--keep-for"),
     ],
 )
 def test_options_that_cannot_be_served_are_named(

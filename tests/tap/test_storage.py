@@ -115,21 +115,25 @@ def test_what_was_acknowledged_is_there_after_kill_9(tmp_path: Path) -> None:
     store.close()
 
 
-def test_another_key_opens_nothing_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_key_is_refused_and_an_older_one_still_opens(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store = sqlite_store(tmp_path)
     store.create(Snapshot(session(ID)))
     store.close()
-    other = sqlite_store(tmp_path, bytes(32))
-    with caplog.at_level(logging.ERROR):
-        assert list(other.load()) == []
-    assert f"session {ID} cannot be read" in caplog.text
-    assert "not wrapped by this key file" in caplog.text
-    with pytest.raises(SealError):
-        other.append(ID, [exchange(tap_id=ID)])
-    other.close()
+    with pytest.raises(OSError, match="was written with another key file"):
+        sqlite_store(tmp_path, bytes(32))
     rotated = sqlite_store(tmp_path, bytes(32), MASTER)
     assert len(list(rotated.load())) == 1
+    rotated.create(Snapshot(session(OTHER)))
     rotated.close()
+    newer = sqlite_store(tmp_path, bytes(32))
+    with caplog.at_level(logging.ERROR):
+        assert [each.session.id for each in newer.load()] == [OTHER]
+    assert f"session {ID} cannot be read" in caplog.text
+    with pytest.raises(SealError, match="not wrapped by this key file"):
+        newer.append(ID, [exchange(tap_id=ID)])
+    newer.close()
 
 
 def test_what_was_changed_or_moved_is_not_opened(tmp_path: Path) -> None:

@@ -171,6 +171,8 @@ class TapSidecar:
         """Withdraw all sessions from the proxies, which would otherwise keep them until their time to live ends."""
         if self._own is not None:
             with suppress(KeyError, OSError):
+                await self._recorder.by_service("stop", self._own.id, why=END_OF_SERVICE)
+            with suppress(KeyError, OSError):
                 await self.registry.stop(self._own.id, END_OF_SERVICE)
         self._slot.clear()
         self.registry.close()

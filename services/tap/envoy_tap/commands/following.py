@@ -33,8 +33,9 @@ def follow(
                 case "session":
                     meter.update(data)
                     last = data
-                case "missed":
-                    meter.say(f"{data['exchanges']} exchanges came too fast to be shown; they are stored")
+                case "denied":
+                    meter.say("you may watch it no longer: a token or a rule has changed")
+                    return EXIT_FINDINGS
                 case "deleted":
                     meter.say("the session was deleted")
                     return EXIT_FINDINGS

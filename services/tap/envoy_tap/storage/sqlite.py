@@ -12,13 +12,13 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.record import as_object, summary
-from envoy_tap.storage.keys import Keys, Sealer
+from envoy_tap.storage.keys import Keys, Sealer, SealError
 from envoy_tap.storage.port import Change, Span, up_to_bytes
 from envoy_tap.storage.snapshot import Snapshot
 
@@ -37,7 +37,7 @@ LOG = logging.getLogger(__name__)
 class SqliteStore:
     """Keeps everything in `<folder>/tap.db`; one connection, used by one thread at a time.
 
-    Raises OSError for a file that is not an ordinary one of this user's, or of another version.
+    Raises OSError for a file that is not an ordinary one of this user's, of another version, or with another key.
     """
 
     def __init__(self, folder: Path, keys: Keys) -> None:
@@ -51,7 +51,12 @@ class SqliteStore:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA secure_delete = ON")
-            self._prepare(path)
+            try:
+                self._prepare(path)
+                self._check_key(path)
+            except OSError:
+                self._db.close()
+                raise
 
     def load(self) -> Iterator[Snapshot]:
         """Yield the sessions, oldest first; what cannot be read is logged, and left as it is."""
@@ -187,6 +192,17 @@ class SqliteStore:
             "SELECT id FROM session WHERE id NOT IN (SELECT session FROM data_key)"
         ).fetchall():
             self.delete(session_id)
+
+    def _check_key(self, path: Path) -> None:
+        wrapped = self._db.execute("SELECT session, wrapped FROM data_key").fetchall()
+        for session_id, key in wrapped:
+            with suppress(SealError):
+                self._keys.data_key(session_id, key)
+                return
+        if wrapped:
+            raise OSError(
+                f"{path} was written with another key file; give that one, or move {path.name} away"
+            )
 
     def _read(self, table: str, session_id: str, span: Span) -> list[tuple[int, Mapping[str, Any]]]:
         order = "DESC" if span.newest else "ASC"
