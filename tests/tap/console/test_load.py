@@ -130,7 +130,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     began = session(SESSION, now_s=time.time(), limits=limits)
     storage = opened(folder / "data", None)
     counts = {"seen": STORED, "captured": STORED, "bytes": STORED * 200}
-    storage.store.save(Snapshot(began, counts=counts))
+    storage.store.create(Snapshot(began, counts=counts))
     storage.store.append(SESSION, list(exchanges()))
     storage.close()
     with Processes(folder) as processes:
