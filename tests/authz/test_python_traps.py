@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import jwt
 import pytest
 
+from envoy_authz.commands.records import Unread, read_log
 from envoy_authz.config import load_policies
 from envoy_authz.core import Condition, Operation, Policy, PolicySet, Request, Rule, Source
 from envoy_authz.core.bodies import Unreadable, read_json
@@ -120,3 +121,21 @@ def test_an_unknown_crit_is_refused_whatever_the_library_does() -> None:
         parse_jwt(text)
     with pytest.raises(TokenError, match="not supported"):
         parse_jwt(f"{segment({'alg': 'none', 'crit': []})}.{segment({})}.")
+
+
+def test_json_has_infinite_numbers_and_a_log_with_one_is_no_traceback(tmp_path: Path) -> None:
+    entry = {
+        "id": "1",
+        "decision": "allow",
+        "policy": "p",
+        "rule": 0,
+        "reason": "allowed_by_policy",
+        "request": {"method": "GET", "path": "/", "host": "h"},
+        "source": {"principal": "", "address": ""},
+        "destination": {"port": float("inf")},
+    }
+    log = tmp_path / "log.json"
+    log.write_text(json.dumps(entry) + "\n", "utf-8")
+    unread = Unread()
+    assert list(read_log((log,), unread)) == []
+    assert unread.broken == 1

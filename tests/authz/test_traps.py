@@ -369,3 +369,15 @@ def test_damaged_requests_never_fail_inside(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
         payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
     assert CheckAdapter(WIDE, Fixed(MANY)).check(bytes(payload)).labels[2] != "internal_error"
+
+
+@pytest.mark.parametrize("name", ["host", "Host", ":authority"])
+def test_the_host_header_is_the_authority_which_is_all_that_envoy_sends(name: str) -> None:
+    message = authz_pb2.CheckRequest()
+    http = message.attributes.request.http
+    http.method, http.path, http.host = "GET", "/", "admin.example"
+    http.headers[":authority"] = http.host
+    denied = Rule(when=(Condition(f"request.headers[{name}]", values=("admin.example",)),))
+    policies = PolicySet([Policy("all", rules=(Rule(),)), Policy("no", action=Action.DENY, rules=(denied,))])
+    checked = CheckAdapter(policies).check(message.SerializeToString())
+    assert checked.labels == ("deny", "no", "denied_by_policy")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from envoy_ratelimit.cli import app
@@ -154,3 +155,20 @@ def test_a_service_that_is_not_there_is_a_2(capsys: pytest.CaptureFixture[str]) 
             cli.run(app, arguments)
         assert stopped.value.code == 2
         assert "127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
+    ids=str,
+)
+def test_a_page_in_an_operators_browser_takes_no_hits(admin: Admin, header: dict[str, str]) -> None:
+    body = {"domain": "edge", "descriptors": [{"entries": [{"key": "user", "value": str(header)}]}]}
+    answer = httpx.post(f"http://{admin.address}/json", content=json.dumps(body), headers=header)
+    assert answer.status_code == 403
+    assert admin.ask("edge", {"user": str(header)}).json()["statuses"][0]["limitRemaining"] == 1

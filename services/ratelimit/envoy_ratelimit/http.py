@@ -75,6 +75,8 @@ def routes(shown: Shown) -> list[BaseRoute]:
 
 def _asking(shown: Shown) -> Callable[[Request], Awaitable[Response]]:
     async def decide(request: Request) -> Response:
+        if _is_of_a_page(request):
+            return PlainTextResponse("web pages may not ask here\n", 403)
         body = bytearray()
         async for piece in request.stream():
             body += piece
@@ -92,6 +94,15 @@ def _asking(shown: Shown) -> Callable[[Request], Awaitable[Response]]:
         return JSONResponse(data, _TOO_MANY_REQUESTS if over else 200)
 
     return decide
+
+
+def _is_of_a_page(request: Request) -> bool:
+    """Whether a page in a browser asks: any can, of a server on the same machine, and would take hits or give them back.
+
+    Browsers tell it (Fetch, sections 2.2.1 and 3.1), and nothing else does.
+    """
+    headers = request.headers
+    return "origin" in headers or headers.get("sec-fetch-site", "none") != "none"
 
 
 def rule_lines(rules: Rules) -> list[str]:

@@ -222,12 +222,21 @@ def test_the_origin_that_clients_see_may_be_told() -> None:
 
 def test_a_full_replay_cache_refuses_and_forgets_only_what_is_too_old() -> None:
     cache = ReplayCache(capacity=2)
-    assert cache.use(b"1", 0, 10)
-    assert cache.use(b"2", 0, 20)
-    assert not cache.use(b"3", 5, 25)
-    assert not cache.use(b"1", 5, 25)
-    assert cache.use(b"3", 10, 30)
+    assert cache.use(b"1", "a", 0, 10)
+    assert cache.use(b"2", "b", 0, 20)
+    assert not cache.use(b"3", "c", 5, 25)
+    assert not cache.use(b"1", "a", 5, 25)
+    assert cache.use(b"3", "c", 10, 30)
     assert len(cache) == 2
+
+
+def test_no_holder_of_a_key_leaves_the_others_without_room_for_proofs() -> None:
+    cache = ReplayCache(capacity=100)
+    taken = [cache.use(b"%d" % number, "greedy", 0, 10) for number in range(200)]
+    assert sum(taken) == 50
+    assert cache.use(b"mine", "other", 0, 10)
+    assert cache.use(b"later", "greedy", 10, 20)
+    assert len(cache) == 1
 
 
 @given(st.text() | st.integers(0, len(proof()) - 1))

@@ -208,6 +208,17 @@ def test_what_is_pending_and_remembered_is_bounded(make: Make, server: Server) -
     assert len(made._known) == 2
 
 
+def test_tokens_that_are_not_active_push_out_none_that_is(make: Make, server: Server) -> None:
+    made = make(IntrospectionLimits(wait_s=5.0, capacity=2))
+    assert send(made, "mine").tokens
+    server.answer = {"active": False}
+    for number in range(5):
+        assert reason(send(made, f"t{number}")) == "inactive"
+    assert send(made, "mine").tokens
+    assert server.asked == ["mine", *(f"t{number}" for number in range(5))]
+    assert len(made._refused) == 2
+
+
 @pytest.mark.parametrize("token", ["", "a b", "a,b", "a\n", "é", "x" * 20_000])
 def test_what_no_token_can_be_is_not_asked_about(make: Make, server: Server, token: str) -> None:
     assert reason(send(make(LONG), token)) in {"malformed", "too_large"}

@@ -35,7 +35,7 @@ Ask = Callable[[str], Awaitable[Mapping[str, object]]]
 class IntrospectionLimits:
     """Bounds: an answer is believed for `keep_s`, or until the token's `exp` if that is sooner.
 
-    That a token is not active is believed for `keep_inactive_s`. `capacity` tokens are remembered; at most `pending`
+    That a token is not active is believed for `keep_inactive_s`. `capacity` active tokens are remembered and as many of the others; at most `pending`
     are examined or wait for it, `concurrency` of them at a time. A request may wait `wait_s`.
     """
 
@@ -79,6 +79,8 @@ class IntrospectionAuthenticator:
         self._header = place.name
         self._places: Places[None] = Places([(JwtRule("", from_headers=(place,)), None)])
         self._known: dict[bytes, Answer] = {}
+        # Apart: anybody can send tokens that are not active, and they must not push out those that are.
+        self._refused: dict[bytes, Answer] = {}
         self._pending: dict[bytes, Future[Answer]] = {}
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -130,7 +132,7 @@ class IntrospectionAuthenticator:
         if not token.isascii() or not token.isprintable() or " " in token or "," in token:
             raise TokenError(Flaw.MALFORMED)
         key = digest(token)
-        known = self._known.get(key)
+        known = self._known.get(key) or self._refused.get(key)
         if known is not None and self._clock() < known[0]:
             return known[1]
         pending = self._examine(key, token)
@@ -208,7 +210,9 @@ class IntrospectionAuthenticator:
         return min(now_s + limits.keep_s, token.expires_at_s), found
 
     def _remember(self, key: bytes, answer: Answer) -> None:
-        while len(self._known) >= self._limits.capacity and key not in self._known:
-            self._known.pop(next(iter(self._known)), None)
         self._known.pop(key, None)
-        self._known[key] = answer
+        self._refused.pop(key, None)
+        kept = self._known if answer[1].refusal is None else self._refused
+        while len(kept) >= self._limits.capacity:
+            kept.pop(next(iter(kept)), None)
+        kept[key] = answer

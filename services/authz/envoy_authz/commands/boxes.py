@@ -60,7 +60,13 @@ _BELOW = {
     "request.body.json": dim.JSON,
     "request.body.form": dim.FORM,
 }
-_PSEUDO = {":authority": dim.HOST, ":method": dim.METHOD, ":path": dim.PATH, ":scheme": dim.SCHEME}
+_PSEUDO = {
+    ":authority": dim.HOST,
+    "host": dim.HOST,
+    ":method": dim.METHOD,
+    ":path": dim.PATH,
+    ":scheme": dim.SCHEME,
+}
 
 
 @dataclass(frozen=True, slots=True)

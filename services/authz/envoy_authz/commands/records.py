@@ -76,7 +76,7 @@ def _logged(line: bytes, unread: Unread, issuers: frozenset[str]) -> Logged | No
             unread.other += 1
             return None
         return _read(data, issuers)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         unread.broken += 1
         return None
 

@@ -97,7 +97,7 @@ def parse_key(key: str) -> Attribute:
 
 def _header(facts: Facts, name: str) -> Values:
     request = facts.request
-    if name == ":authority":
+    if name in {":authority", "host"}:  # to Envoy they are one header, and it sends the former
         value: str | None = request.host
     elif name == ":method":
         value = request.method

@@ -24,26 +24,33 @@ class ReplayCache:
     """The proofs that were used, until they would be refused for their age; bounded.
 
     When it is full of proofs that still could be replayed, a new one is refused: to forget one instead would let it be
-    used again. Only proofs for valid tokens get here. It is this process's own.
+    used again. So that nobody fills it alone, no holder of a key has more of it than is left to others. Only proofs
+    for valid tokens get here. It is this process's own.
     """
 
-    __slots__ = ("_seen", "capacity")
+    __slots__ = ("_held", "_seen", "capacity")
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         self.capacity = capacity
-        self._seen: OrderedDict[bytes, float] = OrderedDict()
+        self._seen: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
+        self._held: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def use(self, key: bytes, now_s: float, until_s: float) -> bool:
-        """Note that *key* is used, until *until_s*; false if it was used before, or if there is no room."""
-        seen = self._seen
-        while seen and next(iter(seen.values())) <= now_s:
-            seen.popitem(last=False)
-        if seen.get(key, now_s) > now_s or len(seen) >= self.capacity:
+    def use(self, key: bytes, holder: str, now_s: float, until_s: float) -> bool:
+        """Note that *holder* uses *key*, until *until_s*; false if it was used before, or if there is no room."""
+        seen, held = self._seen, self._held
+        while seen and next(iter(seen.values()))[0] <= now_s:
+            _key, (_until_s, gone) = seen.popitem(last=False)
+            held[gone] -= 1
+            if not held[gone]:
+                del held[gone]
+        mine = held.get(holder, 0)
+        if key in seen or mine >= self.capacity - len(seen):
             return False
-        seen[key] = until_s
+        seen[key] = until_s, holder
+        held[holder] = mine + 1
         return True
 
 
@@ -104,7 +111,7 @@ class ProofVerifier:
             raise TokenError(Flaw.PROOF)
         used = sha256(f"{thumbprint}.{identifier}".encode()).digest()
         # A constant time from now keeps the cache in the order of its ends.
-        if not self._replays.use(used, now_s, now_s + 2 * self._window_s + 1):
+        if not self._replays.use(used, thumbprint, now_s, now_s + 2 * self._window_s + 1):
             raise TokenError(Flaw.REPLAYED)
 
 

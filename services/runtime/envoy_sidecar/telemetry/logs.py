@@ -17,6 +17,11 @@ _CONTROLS_OF_A_LINE = {code: text for code, text in _CONTROLS.items() if code !=
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
+def harmless(text: str) -> str:
+    """Return *text* on one line, with control characters and half characters (lone surrogates) escaped."""
+    return text.translate(_CONTROLS).encode(errors="backslashreplace").decode()
+
+
 def configure(level: LogLevel, log_format: LogFormat, stream: TextIO | None = None) -> None:
     """Send all records of *level* and above to *stream* (stderr) in that format; replaces what was configured."""
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -41,8 +46,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line, and its traceback, if it has one, indented below it."""
         pairs = "".join(f" {key}={value!r}" for key, value in _fields(record).items())
-        message = record.getMessage().translate(_CONTROLS).encode(errors="backslashreplace").decode()
-        line = f"{_time(record)} {record.levelname:<7} {record.name} {message}{pairs}"
+        line = f"{_time(record)} {record.levelname:<7} {record.name} {harmless(record.getMessage())}{pairs}"
         if not record.exc_info:
             return line
         traceback = self.formatException(record.exc_info).translate(_CONTROLS_OF_A_LINE)
