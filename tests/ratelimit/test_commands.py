@@ -47,7 +47,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def test_lint_is_silent_about_what_is_clean(run: Run, limits: Path) -> None:
-    assert run("lint", str(limits)) == (0, "", "3 limits in 1 domains: clean\n")
+    assert run("lint", str(limits)) == (0, "", "3 limits in 1 domain: clean\n")
     code, shown, _ = run("lint", str(limits), "--format", "json")
     assert (code, json.loads(shown)) == (0, [])
 

@@ -189,10 +189,13 @@ def test_a_failing_store_is_said_once_and_its_return_too(
 ) -> None:
     caplog.set_level(logging.INFO, "envoy_ratelimit")
     handler = RateLimitHandler(allowing(9), store)
+    known = []
     for failure in (None, StoreError("timeout", "too late"), StoreError("connection", "gone"), None, None):
         store.failure = failure
         handler([call()])
         handler([call("free")])
+        known.append(handler.store_failure)
+    assert known == ["", caplog.messages[0], caplog.messages[0], "", ""]
     assert caplog.messages == [
         "the bucket store failed; requests get 'allow' until it is back: too late",
         "the bucket store is back",

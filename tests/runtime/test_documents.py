@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from envoy_sidecar.config import documents, files
 from envoy_sidecar.config.documents import MAX_DEPTH, Node, Scalar, read_documents
-from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position, as_json
+from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position, as_json, how_many
 from envoy_sidecar.config.strict import Reader
 
 
@@ -234,3 +234,9 @@ def test_files_are_read_up_to_a_size_and_their_suffix_counts_in_any_case(
         "is 11 bytes long, and at most 10 are read",
     )
     assert missing.hint == "give a file or a folder that exists"
+
+
+def test_what_is_counted_is_said_in_english() -> None:
+    said = [how_many(number, "policy", "policies") for number in (0, 1, 2)]
+    assert said == ["0 policies", "1 policy", "2 policies"]
+    assert (how_many(1, "rule"), how_many(2, "rule")) == ("1 rule", "2 rules")

@@ -53,7 +53,7 @@ class RateLimitHandler:
         self._local = local
         self._response = response
         self._observe = observe
-        self._store_is_down = False
+        self._store_failure = ""
         self._fallback = wire.Encoder().encode((on_store_failure is FailurePolicy.DENY, []))
         self.invalid = Tally("ratelimit.invalid_requests", "Requests that could not be read")
         self.store_failures = Tally("ratelimit.store_failures", "Batches the store did not decide", ("kind",))
@@ -66,6 +66,11 @@ class RateLimitHandler:
     def tallies(self) -> tuple[Tally, ...]:
         """All counters, for the metrics export."""
         return self.invalid, self.store_failures, self.errors
+
+    @property
+    def store_failure(self) -> str:
+        """What began when the store failed, in a sentence; empty once it has decided a batch again."""
+        return self._store_failure
 
     @property
     def rules(self) -> Rules:
@@ -110,16 +115,16 @@ class RateLimitHandler:
             settled = limiter.settle(plans)
         except StoreError as error:
             self.store_failures.add((error.kind,))
-            if not self._store_is_down:
-                self._store_is_down = True
-                LOG.warning(
-                    "the bucket store failed; requests get %r until it is back: %s", self._policy.value, error
+            if not self._store_failure:
+                self._store_failure = (
+                    f"the bucket store failed; requests get {self._policy.value!r} until it is back: {error}"
                 )
+                LOG.warning("%s", self._store_failure)
         except Exception as error:  # noqa: BLE001
             self._fault("a batch could not be decided", error, len(plans))
         else:
-            if self._store_is_down and any(plan.takes for plan in plans):
-                self._store_is_down = False
+            if self._store_failure and any(plan.takes for plan in plans):
+                self._store_failure = ""
                 LOG.info("the bucket store is back")
             return settled
         try:

@@ -142,9 +142,14 @@ class RatelimitSidecar:
         }
 
     def concerns(self) -> Sequence[str]:
-        """Return why files were left out at the start, or the newest limits of the control plane do not hold."""
+        """Return what was left out at the start, why the control plane's newest limits don't hold, if the store fails."""
         left_out = tuple(f"left out: {finding}" for finding in self._left_out)
-        return (*left_out, *(self._xds.trouble if self._xds is not None else ()))
+        failure = self._handler.store_failure
+        return (
+            *left_out,
+            *(self._xds.trouble if self._xds is not None else ()),
+            *((failure,) if failure else ()),
+        )
 
     async def start(self) -> None:
         """Say what the start found, and wait a while for limits that come over xDS.

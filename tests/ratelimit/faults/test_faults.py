@@ -54,6 +54,13 @@ def metric(service: Service, name: str, **labels: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
+def readyz(service: Service) -> list[str]:
+    """The lines of the service's `/readyz`."""
+    with urlopen(f"http://{LOOPBACK}:{service.admin_port}/readyz", timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text.splitlines()
+
+
 async def test_a_store_that_hangs_costs_one_batch_its_wait_and_is_exact_afterwards(
     processes: Processes,
 ) -> None:
@@ -66,6 +73,9 @@ async def test_a_store_that_hangs_costs_one_batch_its_wait_and_is_exact_afterwar
         await load.renew()
         server.process.signal(signal.SIGSTOP)
         await load.until_undecided()
+        assert readyz(service)[1].startswith(
+            "the bucket store failed; requests get 'allow' until it is back: "
+        )
         await load.renew()
         await asyncio.sleep(1.5)
         hung = await load.renew()

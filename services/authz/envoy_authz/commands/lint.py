@@ -14,7 +14,7 @@ from envoy_authz.config import LoadedPolicies, load_policies
 from envoy_authz.config.identity import load_identity
 from envoy_authz.core.policy import Policy
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
-from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, as_json
+from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, as_json, how_many
 
 
 def lint(
@@ -35,7 +35,7 @@ def lint(
     else:
         for finding in findings:
             sys.stdout.write(f"{finding}\n")
-        say(summary if not findings else f"{len(findings)} findings")
+        say(summary if not findings else how_many(len(findings), "finding"))
     return EXIT_FINDINGS if findings else EXIT_CLEAN
 
 
@@ -53,8 +53,8 @@ def _findings(
         return error.findings, ""
     findings = [*loaded.warnings, *judge(loaded, Places(paths), options.root_namespace, claims)]
     findings.sort(key=lambda finding: astuple(finding.position))
-    rules = sum(len(policy.rules) for policy in loaded.policies)
-    return findings, f"{rules} rules in {len(loaded.policies)} policies: clean"
+    rules = how_many(sum(len(policy.rules) for policy in loaded.policies), "rule")
+    return findings, f"{rules} in {how_many(len(loaded.policies), 'policy', 'policies')}: clean"
 
 
 def judge(

@@ -6,7 +6,7 @@ from pathlib import Path
 from envoy_ratelimit.commands.output import Format, say
 from envoy_ratelimit.config import load_rules
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
-from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, as_json
+from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, as_json, how_many
 
 
 def lint(paths: tuple[Path, ...], form: Format, *, merge: bool = False) -> int:
@@ -22,7 +22,7 @@ def lint(paths: tuple[Path, ...], form: Format, *, merge: bool = False) -> int:
     else:
         for finding in findings:
             sys.stdout.write(f"{finding}\n")
-        say(summary if not findings else f"{len(findings)} findings")
+        say(summary if not findings else how_many(len(findings), "finding"))
     return EXIT_FINDINGS if findings else EXIT_CLEAN
 
 
@@ -32,4 +32,5 @@ def _findings(paths: tuple[Path, ...], *, merge: bool) -> tuple[tuple[Finding, .
     except InvalidConfigurationError as error:
         return error.findings, ""
     rules = loaded.rules
-    return loaded.warnings, f"{len(rules.rules)} limits in {len(rules.domains)} domains: clean"
+    limits, domains = how_many(len(rules.rules), "limit"), how_many(len(rules.domains), "domain")
+    return loaded.warnings, f"{limits} in {domains}: clean"

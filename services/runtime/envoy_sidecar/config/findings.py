@@ -44,6 +44,11 @@ class InvalidConfigurationError(Exception):
         super().__init__("\n".join(map(str, self.findings)))
 
 
+def how_many(number: int, one: str, many: str = "") -> str:
+    """Return `1 rule`, `2 rules`, or with *many* `2 policies`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def as_json(findings: Sequence[Finding]) -> str:
     """Return the findings as a JSON array of flat objects (file, line, column, severity, message, hint, path)."""
     return json.dumps(

@@ -9,6 +9,7 @@ from typing import Literal
 from ruamel.yaml import YAML
 
 from envoy_sidecar.config.documents import Node
+from envoy_sidecar.config.findings import how_many
 
 Service = Literal["authz", "ratelimit", "tap"]
 Severity = Literal["error", "warning", "note"]
@@ -119,6 +120,6 @@ def summary(diagnoses: Sequence[Diagnosis], services: Sequence[Service]) -> str:
             (sum(each.service == service and each.severity == severity for each in diagnoses), severity)
             for severity in SEVERITIES
         ]
-        said = [f"{count} {severity}{'s' if count > 1 else ''}" for count, severity in counts if count]
+        said = [how_many(count, severity) for count, severity in counts if count]
         lines.append(f"{service}: {', '.join(said) or 'nothing to say'}")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
 from envoy_sidecar.config.documents import read_documents
 from envoy_sidecar.config.files import read_files
-from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, as_json
+from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, as_json, how_many
 from envoy_tap.lint.rules import check
 
 
@@ -49,5 +49,5 @@ def _show(findings: Sequence[Finding], form: str, documents: int) -> None:
         return
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
-    said = f"{len(findings)} findings" if findings else "clean" if documents else "nothing to check"
-    sys.stderr.write(f"{documents} documents: {said}\n")
+    said = how_many(len(findings), "finding") if findings else "clean" if documents else "nothing to check"
+    sys.stderr.write(f"{how_many(documents, 'document')}: {said}\n")
