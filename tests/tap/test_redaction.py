@@ -112,6 +112,11 @@ pieces = st.sampled_from(
         "?code=1&b=2",
         "#",
         'name="password"\r\n\r\n',
+        'Name = "user[password]"\n\n',
+        "\n\n",
+        "user[token]=",
+        "a.%5Bpassword%5D",
+        "\ufeff",
         "\r\n--",
         "é",
         "\0",
@@ -239,6 +244,12 @@ def test_what_the_end_of_a_capture_cuts_in_two_is_hidden(tail: str) -> None:
         ("/a?b=2&%74oken=s#f", "/a?b=2&%74oken=[redacted]#f"),
         ('<https://a/?sig=s>; rel="next"', '<https://a/?sig=[redacted]>; rel="next"'),
         ("/a?token", "/a?token"),
+        ("https://a/cb#access_token=s&state=1", "https://a/cb#access_token=[redacted]&state=1"),
+        (
+            "/a?user[password]=s&o.token=s&x%5Bcvc%5D%5B%5D=1",
+            "/a?user[password]=[redacted]&o.token=[redacted]&x%5Bcvc%5D%5B%5D=[redacted]",
+        ),
+        ("token=s&b=2", "token=[redacted]&b=2"),
     ],
 )
 def test_query_parameters(given_: str, hidden: str) -> None:
@@ -253,6 +264,34 @@ def test_forms() -> None:
     assert MASKED.body(parts, b"multipart/form-data; boundary=b") == parts.replace(
         b"s3\r\ncr3t", b"[redacted]"
     )
+
+
+@pytest.mark.parametrize(
+    ("content_type", "given_"),
+    [
+        ("application/x-www-form-urlencoded", '{"password": %s}'),
+        ("application/x-www-form-urlencoded", "user[password]=%s&user%%5Btoken%%5D=%s&pin=1"),
+        ("text/plain", "password=%s&user=bob"),
+        ("text/plain", '\ufeff{"password": %s}'),
+        ("application/json", '{"accessToken": %s, "clientSecret": %s, "newPassword": %s}'),
+        (
+            "multipart/form-data",
+            '--b\r\nContent-Disposition: form-data; Name = "password"\r\n\r\n%s\r\n--b--',
+        ),
+        ("multipart/form-data", '--b\ncontent-disposition: form-data; name="user[password]"\n\n%s\n--b--'),
+        (
+            "multipart/related",
+            '--b\r\ncontent-type: application/json\r\n\r\n{"token": %s}\r\n--b\r\n\r\n[{"token": %s}]\r\n--b--',
+        ),
+    ],
+)
+def test_a_secret_is_found_however_clients_write_it(content_type: str, given_: str) -> None:
+    secret, mask = ('"s3cr3t"', '"[redacted]"') if "{" in given_ else ("s3cr3t", "[redacted]")
+    count = given_.count("%s")
+    body = (given_ % ((secret,) * count)).encode()
+    hidden = (given_ % ((mask,) * count)).encode()
+    assert MASKED.body(body, content_type.encode()) == hidden
+    assert lua_body(body, content_type.encode(), cut=False) == hidden
 
 
 def test_equal_secrets_have_equal_placeholders_and_no_others_do() -> None:
@@ -303,6 +342,7 @@ def test_trailers_are_redacted_too() -> None:
         "&" * 200_000,
         '{"a":' * 40_000,
         "name=" * 40_000,
+        "name=;" * 80_000,
         "4" * 200_000,
         '"\\' * 100_000,
     ],

@@ -28,6 +28,13 @@ local function decoded(name)
   return lower(name)
 end
 
+-- `user[password]` is a `password`.
+local function known_as(names, name)
+  name = decoded(name)
+  if names[name] then return true end
+  return #name <= 256 and names[match(name, "([^%[%]%.]+)[%[%]%.]*$") or name] or false
+end
+
 local function luhn(digits)
   local sum = 0
   for place = 1, #digits do
@@ -57,13 +64,14 @@ local function cards(text, cut)
     local i = 1
     while i <= #groups do
       local digits, ends, found = "", {}, nil
-      for j = i, #groups do
+      local starts_alone = not find(sub(text, groups[i][1] - 1, groups[i][1] - 1), "[%w_]")
+      local may_be = starts_alone and (cut or find(text, "^[2-6]", groups[i][1]))
+      for j = may_be and i or #groups + 1, #groups do
         digits = digits .. sub(text, groups[j][1], groups[j][2])
         if #digits > CARD_MOST then break end
         ends[#ends + 1] = {j, #digits}
       end
-      local starts_alone = not find(sub(text, groups[i][1] - 1, groups[i][1] - 1), "[%w_]")
-      for k = starts_alone and #ends or 0, 1, -1 do
+      for k = #ends, 1, -1 do
         local stop = groups[ends[k][1]][2]
         local is_cut = cut and stop == #text and ends[k][2] >= CUT_LEAST
         local ends_alone = not find(text, "^[%w_]", stop + 1)
@@ -124,19 +132,20 @@ local function patterns(text, rule, cut)
   return text
 end
 
+-- Its beginning may be that of a query, too.
 local function query(text, names)
-  local edit, at = editor(text), 1
-  while true do
-    local sign = find(text, "[?&]", at)
-    if not sign then return edit.done() end
+  local edit, sign = editor(text), 0
+  while sign do
     local _, stop = find(text, "^[^=&?#%s\"]+", sign + 1)
-    at = (stop or sign) + 1
+    local at = (stop or sign) + 1
     if stop and sub(text, at, at) == "=" then
       local _, last = find(text, "^[^&#%s\"<>]*", at + 1)
-      if names[decoded(sub(text, sign + 1, stop))] then edit.replace(at + 1, last, MASK) end
+      if known_as(names, sub(text, sign + 1, stop)) then edit.replace(at + 1, last, MASK) end
       at = last + 1
     end
+    sign = find(text, "[?&#]", at)
   end
+  return edit.done()
 end
 
 local function form(text, names)
@@ -144,23 +153,51 @@ local function form(text, names)
   while at <= #text do
     local last = (find(text, "&", at, true) or #text + 1) - 1
     local equals = find(sub(text, at, last), "=", 1, true)
-    if equals and names[decoded(sub(text, at, at + equals - 2))] then edit.replace(at + equals, last, MASK) end
+    if equals and known_as(names, sub(text, at, at + equals - 2)) then edit.replace(at + equals, last, MASK) end
     at = last + 2
   end
   return edit.done()
 end
 
+-- The blank line after a part's headers: its last byte, and how lines end there.
+local function blank_line(text, at)
+  local first, last = find(text, "\n\r?\n", at)
+  if not first then return nil end
+  return last, first > at and sub(text, first - 1, first - 1) == "\r" and "\r\n" or "\n"
+end
+
+local function part_end(text, at, line_end) return (find(text, line_end .. "--", at, true) or #text + 1) - 1 end
+
 local function multipart(text, names)
   local edit, at = editor(text), 1
+  local blank, line_end
   while true do
-    local _, opening = find(text, "name=", at, true)
-    if not opening then return edit.done() end
-    local _, stop, name = find(text, "^\"?([^\"\r\n;]*)", opening + 1)
+    local _, stop, name = find(text, "[Nn][Aa][Mm][Ee][ \t]*=[ \t]*\"?([^\"\r\n;]*)", at)
+    if not stop then return edit.done() end
     at = stop + 1
-    local _, blank = find(text, "\r\n\r\n", at, true)
-    if blank and names[lower(name)] then
-      local last = (find(text, "\r\n--", blank + 1, true) or #text + 1) - 1
+    -- Looked for once, however many names stand before it.
+    if not blank or blank < at then
+      blank, line_end = blank_line(text, at)
+      if not blank then return edit.done() end
+    end
+    if known_as(names, name) then
+      local last = part_end(text, blank + 1, line_end)
       edit.replace(blank + 1, last, MASK)
+      at = last + 1
+    end
+  end
+end
+
+-- The parts whose content may be JSON.
+local function json_parts(text, edited)
+  local edit, at = editor(text), 1
+  while true do
+    local blank, line_end = blank_line(text, at)
+    if not blank then return edit.done() end
+    at = blank + 1
+    if find(text, "^[{%[]", at) then
+      local last = part_end(text, at, line_end)
+      edit.replace(at, last, edited(sub(text, at, last)))
       at = last + 1
     end
   end
@@ -295,12 +332,14 @@ function R.body(text, content_type, encoding, rule, cut)
   content_type = lower(content_type)
   if find(content_type, "json", 1, true) then
     text = json(text, rule, true)
-  elseif find(content_type, "x-www-form-urlencoded", 1, true) then
-    text = form(text, rule.names)
-  elseif find(content_type, "multipart/", 1, true) then
-    text = multipart(text, rule.names)
-  elseif find(text, "^%s*[{%[]") then
-    text = json(text, rule, false)
+  else
+    if find(content_type, "x-www-form-urlencoded", 1, true) then
+      text = form(text, rule.names)
+    elseif find(content_type, "multipart/", 1, true) then
+      text = json_parts(multipart(text, rule.names), function(part) return json(part, rule, false) end)
+    end
+    -- Whatever it is declared as: `curl -d` says form of all that it sends.
+    if find(text, "^%s*[{%[]") or find(text, "^\239\187\191%s*[{%[]") then text = json(text, rule, false) end
   end
   return patterns(query(text, rule.query), rule, cut)
 end

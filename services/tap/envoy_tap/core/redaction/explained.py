@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from envoy_tap.core.exchange import Exchange, Message, Pairs
 from envoy_tap.core.predicate.jsonpath import MISSING, Step, parsed, steps
+from envoy_tap.core.redaction.names import known_as
 from envoy_tap.core.redaction.rules import DEFAULT_HEADERS, DEFAULT_NAMES, DEFAULT_QUERY, Redaction
 
 MAX_FOUND = 200
@@ -43,6 +44,7 @@ class _Finder:
     def __init__(self, rules: Redaction, never_headers: frozenset[str]) -> None:
         self._rules = rules
         self._never = never_headers
+        self._secret = frozenset(each.encode() for each in rules.query | rules.names)
         self._paths = tuple(steps(path) for path in sorted(rules.paths))
         self._pattern = f"it looks like one of: {', '.join(sorted(rules.patterns))}"
 
@@ -104,7 +106,8 @@ class _Finder:
             before = text[max(0, found.start() - _BEFORE_BYTES) : found.start()]
             named = _PARAMETER.search(before) or _MEMBER.search(before) or _PART.search(before)
             name = named[1].decode(errors="replace") if named else ""
-            why = _by_name(name.lower(), self._rules.query | self._rules.names, DEFAULT_QUERY, "value named")
+            known = known_as(named[1], self._secret).decode() if named else ""
+            why = _by_name(known, self._rules.query | self._rules.names, DEFAULT_QUERY, "value named")
             yield Redacted(f"{where}, {name}" if name else where, found[0].decode(), why or self._pattern)
 
 

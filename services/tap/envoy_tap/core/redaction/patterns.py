@@ -85,7 +85,8 @@ def _cards(text: bytes, replace: Replace, *, cut: bool) -> bytes:
 
 def _card_end(text: bytes, groups: list[tuple[int, int]], i: int, *, cut: bool) -> int | None:
     """Return the last group of the longest card that begins with group *i*."""
-    if groups[i][0] and _LETTER.match(text, groups[i][0] - 1):
+    start = groups[i][0]
+    if (start and _LETTER.match(text, start - 1)) or not (cut or text[start] in _ISSUERS):
         return None
     digits, candidates = b"", []
     for j in range(i, len(groups)):

@@ -11,13 +11,13 @@ from envoy_tap.core.exchange import Exchange, Message, Pairs
 from envoy_tap.core.predicate.evaluator import joined
 from envoy_tap.core.redaction.editor import Replace
 from envoy_tap.core.redaction.json_text import hide_json, json_paths
-from envoy_tap.core.redaction.names import Names, hide_form, hide_parts, hide_query
+from envoy_tap.core.redaction.names import Names, edit_parts, hide_form, hide_parts, hide_query
 from envoy_tap.core.redaction.patterns import hide_patterns
 from envoy_tap.core.redaction.rules import MASK, Redaction, Style
 
 WITHHELD = b"[redacted: a body in content-encoding %s cannot be looked into]"
 _PLACEHOLDER = re.compile(rb"\[redacted\]|\[hmac:[0-9a-f]{16}\]")
-_JSON_START = re.compile(rb"[ \t\n\v\f\r]*[{\[]")
+_JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\n\v\f\r]*[{\[]")
 _MAX_INFLATED_BYTES = 16 << 20
 _MAX_CODINGS = 2
 
@@ -69,15 +69,20 @@ class Redactor:
         """Return *body*, which is in no content encoding, as it may be stored."""
         content_type = content_type.lower()
         if b"json" in content_type:
-            body = hide_json(body, self._names, self._paths, self._replace, declared=True)
-        elif b"x-www-form-urlencoded" in content_type:
-            body = hide_form(body, self._names, self._replace)
-        elif b"multipart/" in content_type:
-            body = hide_parts(body, self._names, self._replace)
-        elif _JSON_START.match(body):
-            body = hide_json(body, self._names, self._paths, self._replace, declared=False)
+            body = self._json(body, declared=True)
+        else:
+            if b"x-www-form-urlencoded" in content_type:
+                body = hide_form(body, self._names, self._replace)
+            elif b"multipart/" in content_type:
+                body = edit_parts(hide_parts(body, self._names, self._replace), self._json)
+            # Whatever it is declared as: `curl -d` says form of all that it sends.
+            if _JSON_START.match(body):
+                body = self._json(body)
         body = hide_query(body, self._query, self._replace)
         return hide_patterns(body, self._rules.patterns, self._replace, cut=cut)
+
+    def _json(self, text: bytes, *, declared: bool = False) -> bytes:
+        return hide_json(text, self._names, self._paths, self._replace, declared=declared)
 
     def _pairs(self, pairs: Pairs) -> Pairs:
         return tuple((name, self.header(name.lower(), value)) for name, value in pairs)
