@@ -52,6 +52,8 @@ class _Everything:
 SERVICE_NAME = "envoy.service.tap.v3.TapSinkService"
 _DEFAULT_LIMITS = Limits()
 _MAX_BATCH = 64
+# A transaction costs as much as several exchanges do: what comes in so soon after the last one shares the next.
+_WRITE_INTERVAL_S = 0.02
 _EXPIRY_INTERVAL_S = 1.0
 LOG = logging.getLogger(__name__)
 
@@ -172,20 +174,25 @@ class Collector:
                 await self._arrived.wait()
                 continue
             batch = [self._queue.popleft() for _ in range(min(_MAX_BATCH, len(self._queue)))]
-            try:
-                refused = await asyncio.to_thread(self._store, batch)
-            except Exception:
-                # Whatever a sink does wrong, the next batch may go well; the collector outlives it.
-                LOG.exception("tap: %d exchanges could not be stored", len(batch))
-                refused = dict.fromkeys(range(len(batch)), Loss.SINK_ERROR)
-            for number, exchange in enumerate(batch):
-                loss = refused.get(number)
-                if loss is None:
-                    self._intake.stored(exchange)
-                else:
-                    self._lose(loss)
-                    self._intake.lose(exchange, loss)
-            self._queued_bytes -= sum(exchange.size_bytes for exchange in batch)
+            await self._write(batch)
+            if len(self._queue) < _MAX_BATCH and not self._stopping:
+                await asyncio.sleep(_WRITE_INTERVAL_S)
+
+    async def _write(self, batch: Sequence[Exchange]) -> None:
+        try:
+            refused = await asyncio.to_thread(self._store, batch)
+        except Exception:
+            # Whatever a sink does wrong, the next batch may go well; the collector outlives it.
+            LOG.exception("tap: %d exchanges could not be stored", len(batch))
+            refused = dict.fromkeys(range(len(batch)), Loss.SINK_ERROR)
+        for number, exchange in enumerate(batch):
+            loss = refused.get(number)
+            if loss is None:
+                self._intake.stored(exchange)
+            else:
+                self._lose(loss)
+                self._intake.lose(exchange, loss)
+        self._queued_bytes -= sum(exchange.size_bytes for exchange in batch)
 
     def _store(self, batch: Sequence[Exchange]) -> Mapping[int, Loss]:
         return self._sink.write([self._intake.redacted(exchange) for exchange in batch])

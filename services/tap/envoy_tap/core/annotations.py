@@ -1,6 +1,7 @@
 """What a driver tells beside the traffic: as pseudo-headers, which no client can send."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from envoy_tap.core.exchange import Exchange, Facts, Message, Pairs
@@ -36,7 +37,7 @@ def taken_off(exchange: Exchange) -> tuple[Exchange, Told]:
 
     The times of the proxy take the place of ours if both are there and plausible.
     """
-    request, response = exchange.request, exchange.response
+    request, response = _annotations(exchange.request), _annotations(exchange.response)
     started_s, finished_s = _time_s(request), _time_s(response)
     is_plausible = (
         started_s is not None
@@ -44,17 +45,15 @@ def taken_off(exchange: Exchange) -> tuple[Exchange, Told]:
         and 0 <= finished_s - started_s < _MAX_LATENCY_S
         and abs(started_s - exchange.started_s) < _MAX_SKEW_S
     )
-    beside = Told()
-    if request is not None:
-        decided, skipped = request.first(DECIDED) or b"", request.first(SKIPPED) or b""
-        beside = Told(
-            decided.decode() if _BITS.fullmatch(decided) else "",
-            int(skipped) if _NUMBER.fullmatch(skipped) else 0,
-        )
+    decided, skipped = request.get(DECIDED, b""), request.get(SKIPPED, b"")
+    beside = Told(
+        decided.decode() if _BITS.fullmatch(decided) else "",
+        int(skipped) if _NUMBER.fullmatch(skipped) else 0,
+    )
     plain = replace(
         exchange,
-        request=_without(request),
-        response=_without(response),
+        request=_without(exchange.request),
+        response=_without(exchange.response),
         source_address=_text(request, SOURCE_ADDRESS),
         source_principal=_text(request, SOURCE_PRINCIPAL),
         facts=Facts(**{name: _text(response, each) or _text(request, each) for name, each in FACTS.items()}),
@@ -69,14 +68,20 @@ def told(values: dict[str, str]) -> Pairs:
     return tuple((name, value.encode()) for name, value in values.items() if value)
 
 
-def _time_s(message: Message | None) -> float | None:
-    value = (message.first(TIME) if message else None) or b""
+def _annotations(message: Message | None) -> Mapping[str, bytes]:
+    """Return the first value of each annotation."""
+    if message is None:
+        return {}
+    return {name: value for name, value in reversed(message.headers) if name.startswith(PREFIX)}
+
+
+def _time_s(annotations: Mapping[str, bytes]) -> float | None:
+    value = annotations.get(TIME, b"")
     return int(value) / 1e6 if _TIME_US.fullmatch(value) else None
 
 
-def _text(message: Message | None, name: str) -> str:
-    value = (message.first(name) if message else None) or b""
-    return value[:_MAX_CHARS].decode(errors="backslashreplace")
+def _text(annotations: Mapping[str, bytes], name: str) -> str:
+    return annotations.get(name, b"")[:_MAX_CHARS].decode(errors="backslashreplace")
 
 
 def _without(message: Message | None) -> Message | None:

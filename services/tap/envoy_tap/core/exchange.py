@@ -27,13 +27,17 @@ class Message:
 
     def first(self, name: str) -> bytes | None:
         """Return the first value of the header *name* (lower case), or None."""
-        return next((value for key, value in self.headers if key == name), None)
+        # A loop, and not a generator: it is asked some twenty times for each exchange that arrives.
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
 
     @property
     def content_bytes(self) -> int:
         """How many bytes of headers, body and trailers there are."""
         pairs = (*self.headers, *self.trailers)
-        return len(self.body) + sum(len(name) + len(value) for name, value in pairs)
+        return len(self.body) + sum([len(name) + len(value) for name, value in pairs])
 
     @property
     def size_bytes(self) -> int:
@@ -106,7 +110,8 @@ class Exchange:
 
 def pairs_size_bytes(pairs: Pairs) -> int:
     """Return about how much memory *pairs* hold, in bytes."""
-    return sum(text_size_bytes(name) + len(value) + _PAIR_OVERHEAD_BYTES for name, value in pairs)
+    sizes = [text_size_bytes(name) + len(value) for name, value in pairs]
+    return sum(sizes) + len(sizes) * _PAIR_OVERHEAD_BYTES
 
 
 def text_size_bytes(text: str) -> int:

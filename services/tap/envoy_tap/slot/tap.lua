@@ -2,7 +2,7 @@
 -- for the response. script.py puts a head before this, which holds literals only, and the parts F, P and R.
 local NAMESPACE = "envoy_tap"
 -- How long a call may wait for a busy service; what it carries is held for so long, and nothing else waits for it.
-local TIMEOUT_MS = 3000
+local TIMEOUT_MS = 10000
 -- Below gRPC's usual limit of 4 MiB a message.
 local PIECE_BYTES = 1048576
 local TWO_52 = 4503599627370496
