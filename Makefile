@@ -8,7 +8,7 @@ PROCESSES ?= 3
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test screenshots bench soak fuzz lint format protos lock clean
+.PHONY: help setup demo test screenshots matrix bench soak fuzz lint format protos lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
