@@ -10,6 +10,7 @@ import pytest
 from envoy_sidecar.config.findings import InvalidConfigurationError
 from envoy_tap import archive, watching
 from envoy_tap.access.tokens import read_tokens
+from envoy_tap.core.exchange import Message
 from tests.tap.api import NODE, URL, WHY, api, bearer, captured, entry, on, store_exchanges
 from tests.tap.building import exchange
 
@@ -19,6 +20,19 @@ def tokens(tmp_path: Path) -> Path:
     path = tmp_path / "tokens.yaml"
     path.write_text(entry("vera", "viewer") + entry("olga", "operator") + entry("adam", "admin"), "utf-8")
     return path
+
+
+async def test_half_a_character_costs_no_answer(tmp_path: Path) -> None:
+    asked, headers = {"predicate": "request.json[\ud800] exists"}, {"content-type": "application/json"}
+    hostile = Message(((":method", b"POST"), (":path", b"/")), b'{"a\\ud800": {"password": "x"}}')
+    async with api(tmp_path) as (client, registry):
+        for url, body, status in (("/api/v1/predicate", asked, 200), (URL, {**WHY, **asked}, 201)):
+            answer = await client.post(url, content=json.dumps(body), headers=headers)
+            assert answer.status_code == status
+        assert len((await client.get(URL)).json()["sessions"]) == 1
+        session_id = await captured(registry, exchange(hostile))
+        found = (await client.get(f"{URL}/{session_id}/exchanges/1")).json()
+    assert found["redactions"][0]["where"] == "request body a\ud800.password"
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,11 @@ def test_what_is_no_introduction_is_none(value: str | bytes) -> None:
     assert found is None or isinstance(found.tap_ids, tuple)
 
 
+@pytest.mark.parametrize("texts", [["\ud800", "c", []], ["n", "\udfff", []], ["n", "c", ["\ud800"]]])
+def test_half_a_character_introduces_nobody(texts: list[object]) -> None:
+    assert Introduction.read(base64.urlsafe_b64encode(json.dumps(texts).encode())) is None
+
+
 objects = st.lists(
     st.dictionaries(st.text(), st.text() | st.integers() | st.dictionaries(st.text(), st.text())), max_size=5
 )

@@ -8,7 +8,7 @@ import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import httpx
 
@@ -118,6 +118,10 @@ def prepare(exchange: Exchange, to: Target, mark: str) -> Prepared:
     path = target(request)
     if not path.startswith(b"/"):
         raise ReplayError(f"its target is no path: {path[:80].decode('latin-1')!r}")
+    if to.prefix and _climbs(path):
+        raise ReplayError(
+            f"its path has .. in it, by which it would leave {to}: {path[:80].decode('latin-1')!r}"
+        )
     doubts = tuple(_doubts(exchange, request, body))
     own = (("host", to.authority.encode()), (MARK, mark.encode()))
     return Prepared(method, to, to.prefix.encode() + path, (*own, *headers), body, doubts)
@@ -173,6 +177,17 @@ def answer_object(exchange: Exchange, answer: Answer) -> dict[str, Any]:
         "captured_status": int(status) if status and status.isdigit() else None,
         "same_body": captured is not None and plain_body(captured) == plain_body(answer.message),
     }
+
+
+def _climbs(path: bytes) -> bool:
+    """Whether a server that reads *path* in one way or another may end above where it begins."""
+    depth = 0
+    for segment in unquote_to_bytes(path.partition(b"?")[0]).replace(b"\\", b"/").split(b"/"):
+        name = segment.partition(b";")[0]
+        depth += -1 if name == b".." else name not in {b"", b"."}
+        if depth < 0:
+            return True
+    return False
 
 
 def _doubts(exchange: Exchange, request: Message, body: bytes) -> list[str]:

@@ -99,6 +99,17 @@ def test_what_cannot_be_sent_again_is_said(one: Exchange, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "path",
+    [b"/../admin", b"/a/%2e%2E/../admin", b"/..%2fadmin", b"/..\\admin", b"/..;x/admin", b"//../admin"],
+)
+def test_no_captured_path_leaves_that_of_the_target(path: bytes) -> None:
+    one = exchange(request(path=path))
+    with pytest.raises(ReplayError, match="by which it would leave"):
+        prepare(one, Target.read("http://127.0.0.1:9/base"), "x")
+    assert prepare(one, HERE, "x").path == path
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "",
@@ -139,12 +150,15 @@ def test_the_service_sends_only_to_its_targets(upstream: Upstream, tmp_path: Pat
         session_id = httpx.post(url, json={"why": "x"}).json()["id"]
         own.capture(session_id, exchange(request(b"x"), response()), CUT)
         replay = f"{url}/{session_id}/exchanges/{{}}/replay"
+        upstream.headers = [("set-cookie", "sid=s3cr3t"), ("location", "/?token=s3cr3t")]
         sent = httpx.post(replay.format(1), json={"to": upstream.url})
         elsewhere = httpx.post(replay.format(1), json={"to": "http://127.0.0.1:1"})
         doubtful = httpx.post(replay.format(2), json={"to": upstream.url})
         wrong = httpx.post(replay.format(1), json={"to": 5})
         none = httpx.post(replay.format(9), json={"to": upstream.url})
     assert (sent.status_code, sent.json()["answer"]["response"]["status"]) == (200, 200)
+    assert "s3cr3t" not in sent.text
+    assert ["set-cookie", "[redacted]"] in sent.json()["answer"]["response"]["headers"]
     schema = {"$ref": "#/components/schemas/Replayed", "components": document()["components"]}
     Draft202012Validator(schema).validate(sent.json())
     assert sent.json()["answer"]["captured_status"] == 200

@@ -1,10 +1,11 @@
 """The route of the audit log."""
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from envoy_tap.access import Person
 from envoy_tap.api import asked
+from envoy_tap.api.answers import JSONAnswer
 from envoy_tap.audit import Recorder
 
 _DEFAULT = 100
@@ -22,4 +23,4 @@ class AuditRoute:
         most = asked.number(request, "limit", _DEFAULT, least=1, most=_MOST)
         await self._recorder.seen(person, "audit", "")
         entries = await self._recorder.last(most)
-        return JSONResponse({"entries": [entry.as_data() for entry in entries]})
+        return JSONAnswer({"entries": [entry.as_data() for entry in entries]})

@@ -4,10 +4,11 @@ import asyncio
 from dataclasses import asdict
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from envoy_tap.access import Person
 from envoy_tap.api import asked
+from envoy_tap.api.answers import JSONAnswer
 from envoy_tap.api.desk import Desk
 from envoy_tap.archive import Archive
 from envoy_tap.core.decode import Schema, as_object, decoded
@@ -29,7 +30,7 @@ class ExchangeRoutes:
         self._desk.get(person, session_id)
         await self._desk.recorder.seen(person, "exchanges", session_id)
         page = await self._archive.page(session_id, asked.span(request), asked.wanted(request))
-        return JSONResponse({"exchanges": page.exchanges, "last": page.last, "next": page.next})
+        return JSONAnswer({"exchanges": page.exchanges, "last": page.last, "next": page.next})
 
     async def show(self, request: Request, person: Person) -> Response:
         """GET /sessions/{id}/exchanges/{seq}; `redactions` say what was taken out, where and why."""
@@ -41,7 +42,7 @@ class ExchangeRoutes:
         # Large and hostile bodies take their time.
         read = await asyncio.to_thread(decoded, exchange, self._schema)
         redactions = await asyncio.to_thread(self._desk.registry.explained, exchange)
-        return JSONResponse(
+        return JSONAnswer(
             {
                 "summary": summary(exchange, seq),
                 "exchange": found,
@@ -54,7 +55,7 @@ class ExchangeRoutes:
         """POST /predicate."""
         found = await asked.predicate_in_body(request)
         parts = {"predicate": found, "proxy": proxy_part(found), "collector": collector_part(found)}
-        return JSONResponse({name: printed(part) for name, part in parts.items()})
+        return JSONAnswer({name: printed(part) for name, part in parts.items()})
 
     async def preview(self, request: Request, person: Person) -> Response:
         """POST /preview."""
@@ -62,4 +63,4 @@ class ExchangeRoutes:
         newest_first = [progress.session.id for progress in self._desk.all(person)][::-1]
         await self._desk.recorder.seen(person, "preview", "")
         of, matched = await self._archive.preview(newest_first, found)
-        return JSONResponse({"of": of, "matches": matched})
+        return JSONAnswer({"of": of, "matches": matched})

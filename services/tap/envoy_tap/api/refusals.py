@@ -4,9 +4,10 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from envoy_tap.access import DeniedError
+from envoy_tap.api.answers import JSONAnswer
 from envoy_tap.archive import NoExchangeError
 from envoy_tap.core.session import SessionError
 from envoy_tap.watching import TooManyWatchersError
@@ -19,7 +20,7 @@ class RefusedError(Exception):
     """A request that is refused with *status*; *more* goes beside the message (`hint`, `path`)."""
 
     def __init__(self, status: int, message: str, **more: str) -> None:
-        self.response = JSONResponse({"error": {"message": message, **more}}, status)
+        self.response = JSONAnswer({"error": {"message": message, **more}}, status)
         super().__init__(message)
 
 
@@ -33,7 +34,7 @@ def told(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request]
             LOG.warning("%s %s was refused: %s", request.method, request.url.path, refused)
             return refused.response
         except SessionError as error:
-            return JSONResponse({"error": as_data(error)}, 403 if isinstance(error, DeniedError) else 422)
+            return JSONAnswer({"error": as_data(error)}, 403 if isinstance(error, DeniedError) else 422)
         except (KeyError, TooManyWatchersError, OSError) as error:
             return _failure(request, error)
 
@@ -60,4 +61,4 @@ def _failure(request: Request, error: Exception) -> Response:
 
 def _refusal(status: int, message: str) -> Response:
     headers = {"retry-after": "5"} if status == _BUSY else None
-    return JSONResponse({"error": {"message": message}}, status, headers)
+    return JSONAnswer({"error": {"message": message}}, status, headers)

@@ -3,19 +3,22 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from envoy_tap.access import Person
 from envoy_tap.api import asked
+from envoy_tap.api.answers import JSONAnswer
 from envoy_tap.api.desk import Desk
 from envoy_tap.api.refusals import RefusedError
 from envoy_tap.archive import Archive
+from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.record import exchange_of
 from envoy_tap.core.session import SessionError
-from envoy_tap.replay import ReplayError, Target, answer_object, prepare, send, sent_object
+from envoy_tap.replay import Answer, ReplayError, Target, answer_object, prepare, send, sent_object
 
 _MOST_AT_ONCE = 4
 LOG = logging.getLogger(__name__)
@@ -49,7 +52,13 @@ class ReplayRoute:
                 answer = await asyncio.to_thread(send, prepared)
         except ReplayError as error:
             raise RefusedError(502, str(error)) from None
-        return JSONResponse({"sent": sent_object(prepared), "answer": answer_object(exchange, answer)})
+        answer = await asyncio.to_thread(self._redacted, exchange, answer)
+        return JSONAnswer({"sent": sent_object(prepared), "answer": answer_object(exchange, answer)})
+
+    def _redacted(self, exchange: Exchange, answer: Answer) -> Answer:
+        """Return *answer* with no more in it than the session and the policy let anybody see of what is captured."""
+        answered = replace(exchange, response=answer.message, truncated=answer.truncated)
+        return replace(answer, message=self._desk.registry.redacted(answered).response or answer.message)
 
     def _wanted(self, data: Any) -> tuple[Target, bool]:
         if not isinstance(data, dict) or not {"to"} <= set(data) <= {"to", "force"}:

@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from envoy_tap.access import MAY, DeniedError, Person
 from envoy_tap.api.admission import Access, check_role
+from envoy_tap.api.answers import JSONAnswer
 from envoy_tap.api.audit import AuditRoute
 from envoy_tap.api.desk import Desk, HiddenError
 from envoy_tap.api.exchanges import ExchangeRoutes
@@ -105,8 +106,8 @@ def _guarded(services: Services, verb: str, answer: Answer) -> Callable[[Request
 async def _whoami(_request: Request, person: Person) -> Response:
     may = [verb for verb, role in MAY.items() if person.role >= role]
     teams = sorted(person.teams)
-    return JSONResponse({"name": person.name, "role": person.role.name.lower(), "teams": teams, "may": may})
+    return JSONAnswer({"name": person.name, "role": person.role.name.lower(), "teams": teams, "may": may})
 
 
 async def _openapi(_request: Request) -> Response:
-    return JSONResponse(document())
+    return JSONAnswer(document())

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from envoy_tap.access import DeniedError, Person
 from envoy_tap.api import asked
+from envoy_tap.api.answers import JSONAnswer
 from envoy_tap.api.desk import Desk
 from envoy_tap.audit.told import target
 from envoy_tap.core.session import Progress, Session
@@ -44,7 +45,7 @@ class SessionRoutes:
 
     async def list(self, _request: Request, person: Person) -> Response:
         """GET /sessions."""
-        return JSONResponse({"sessions": [as_data(progress) for progress in self._desk.all(person)]})
+        return JSONAnswer({"sessions": [as_data(progress) for progress in self._desk.all(person)]})
 
     async def start(self, request: Request, person: Person) -> Response:
         """POST /sessions."""
@@ -55,7 +56,7 @@ class SessionRoutes:
             return session
 
         progress = await self._desk.registry.start(await asked.body(request), person.name, agreed)
-        return JSONResponse(as_data(progress), 201)
+        return JSONAnswer(as_data(progress), 201)
 
     async def show(self, request: Request, person: Person) -> Response:
         """GET /sessions/{id}; `reached` are the proxies that were sent it."""
@@ -66,7 +67,7 @@ class SessionRoutes:
             for node in self._nodes()
             if session_id in node["sessions"]
         ]
-        return JSONResponse({**as_data(progress), "reached": reached})
+        return JSONAnswer({**as_data(progress), "reached": reached})
 
     async def approve(self, request: Request, person: Person) -> Response:
         """POST /sessions/{id}/approve."""
@@ -75,7 +76,7 @@ class SessionRoutes:
         if session.who == person.name:
             raise DeniedError("session", "is your own; another person must approve it")
         await self._desk.recorder.done(person, "approve", session_id, who=session.who)
-        return JSONResponse(as_data(await self._desk.registry.approve(session_id, person.name)))
+        return JSONAnswer(as_data(await self._desk.registry.approve(session_id, person.name)))
 
     async def stop(self, request: Request, person: Person) -> Response:
         """POST /sessions/{id}/stop."""
@@ -86,7 +87,7 @@ class SessionRoutes:
         except OSError as error:
             # Whatever can't be written: a capture that shall end ends.
             LOG.error("the end of session %s could not be written to the audit log: %s", session_id, error)
-        return JSONResponse(as_data(await self._desk.registry.stop(session_id, person.name)))
+        return JSONAnswer(as_data(await self._desk.registry.stop(session_id, person.name)))
 
     async def delete(self, request: Request, person: Person) -> Response:
         """DELETE /sessions/{id}."""
@@ -99,7 +100,7 @@ class SessionRoutes:
     async def nodes(self, _request: Request, person: Person) -> Response:
         """GET /nodes; of their sessions those that one may look at."""
         own = {progress.session.id for progress in self._desk.all(person)}
-        return JSONResponse(
+        return JSONAnswer(
             {
                 "nodes": [
                     {**node, "sessions": [each for each in node["sessions"] if each in own]}

@@ -73,7 +73,13 @@ class Introduction:
         except (ValueError, TypeError):
             return None
         texts = [node_id, cluster, *tap_ids] if isinstance(tap_ids, list) else [None]
-        return cls(Node(node_id, cluster), tuple(tap_ids)) if all(isinstance(t, str) for t in texts) else None
+        are_texts = all(isinstance(text, str) and _is_text(text) for text in texts)
+        return cls(Node(node_id, cluster), tuple(tap_ids)) if are_texts else None
+
+
+def _is_text(text: str) -> bool:
+    # Half a character (a lone surrogate) is none, and can't be written.
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 class ExtProcDriver:
