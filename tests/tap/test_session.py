@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from envoy_tap.core.exchange import Exchange, Message, Node
 from envoy_tap.core.node import Locality, NodeSelector, Proxy
+from envoy_tap.core.redaction.rules import Pattern
 from envoy_tap.core.session import MAXIMA, Limits, Progress, Session, SessionError, State, Verdict
 from envoy_tap.core.spec import as_object, requested, stored
 from tests.tap.building import REQUEST, exchange, session
@@ -132,6 +133,12 @@ FULL = {
         "style": "hmac",
     },
 }
+
+
+def test_no_session_takes_a_pattern_away() -> None:
+    for patterns in ([], ["jwt"]):
+        asked = {"why": "x", "redaction": {"patterns": patterns}}
+        assert requested(asked, session_id="a", who="b", now_s=0.0).redaction.patterns == frozenset(Pattern)
 
 
 @pytest.mark.parametrize("data", [{}, FULL], ids=["defaults", "everything"])

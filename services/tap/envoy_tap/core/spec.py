@@ -153,7 +153,8 @@ def _redaction(value: Any) -> Redaction:
             name: getattr(_DEFAULT, name) | {text if name == "paths" else text.lower() for text in sets[name]}
             for name in _SETS
         },
-        patterns=frozenset(
+        patterns=_DEFAULT.patterns
+        | frozenset(
             _one_of(Pattern, text, "redaction.patterns") for text in _texts(patterns, "redaction.patterns")
         ),
         style=_one_of(Style, found.get("style", Style.MASK), "redaction.style"),
