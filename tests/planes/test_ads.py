@@ -1,8 +1,11 @@
 """envoy-configs/ads: listeners, routes, clusters, secrets and the tap slot over one stream, changed under load."""
 
+import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from cryptography import x509
 
 from envoy_demo.client import Request, Response
 from envoy_demo.envoy import Envoy, start_envoy
-from envoy_demo.ports import free_port
+from envoy_demo.ports import LOOPBACK, free_port
 from envoy_demo.processes import Processes
 from tests.e2e.load import Load
 from tests.planes import driving, placing, tls
@@ -20,6 +23,7 @@ from tests.planes.resources import CLUSTER, LISTENER, ROUTES, SECRET
 
 HOST = "shop.example.com"
 FILES = ("clusters", "listeners", "routes", "secrets")
+NAMES = (x509.DNSName(HOST), x509.IPAddress(ip_address(LOOPBACK)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,14 @@ class Served:
     def ask(self, request: Request) -> Response:
         return tls.send(self.envoy.port, self.authority.client(), HOST, request)
 
+    def shown(self) -> bytes | None:
+        """Return the certificate, in DER, that Envoy shows to who connects now."""
+        with (
+            socket.create_connection((LOOPBACK, self.envoy.port), timeout=10) as plain,
+            self.authority.client().wrap_socket(plain, server_hostname=HOST) as secured,
+        ):
+            return secured.getpeercert(binary_form=True)
+
     def until_taken(self, type_url: str) -> None:
         wanted = self.plane.version(type_url)
         self.envoy.process.until(
@@ -45,8 +57,7 @@ class Served:
 def served(of_module: Processes, services: Services) -> Iterator[Served]:
     authority = tls.Authority.new()
     certificates = of_module.folder / "tls"
-    names = (x509.DNSName(HOST), x509.IPAddress(ip_address("127.0.0.1")))
-    authority.write(certificates, *names, chain="tls.crt", key="tls.key")
+    authority.write(certificates, *NAMES, chain="tls.crt", key="tls.key")
     with ControlPlane(services.tap.port) as plane:
         ports = {**services.ports, 10443: free_port(), 9901: placing.FREE, 18000: plane.port}
         files = {"/etc/envoy/tls": certificates}
@@ -93,12 +104,26 @@ def test_everything_is_exchanged_under_load_without_one_failed_request(served: S
         served.until_taken(CLUSTER)
         served.plane.publish(renamed(served.resources["listeners"]))
         served.until_taken(LISTENER)
-        served.plane.publish(served.resources["secrets"])
-        served.until_taken(SECRET)
         served.envoy.until_stat("listener_manager.listener_modified", before + 1)
         served.envoy.until_stat("http.after.downstream_rq_2xx", at_least=20)
     assert load.answers.keys() == {200}, load.answers
     assert served.envoy.stat("cluster.upstream_2.upstream_rq_2xx") > 0
+    assert served.plane.refused == []
+
+
+def test_the_certificate_is_exchanged_under_load_without_one_failed_request(
+    served: Served, tmp_path: Path
+) -> None:
+    served.authority.write(tmp_path, *NAMES, chain="tls.crt", key="tls.key")
+    renewed = placing.placed(placing.load("ads/secrets.yaml"), {}, {"/etc/envoy/tls": tmp_path})
+    wanted = ssl.PEM_cert_to_DER_cert((tmp_path / "tls.crt").read_text())
+    assert served.shown() != wanted
+    with Load(served.envoy.port, "/public/hello", context=served.authority.client()) as load:
+        served.plane.publish(renewed["resources"])
+        served.until_taken(SECRET)
+        served.envoy.process.until(lambda: True if served.shown() == wanted else None, "the new certificate")
+        assert served.ask(Request("GET", "/public/hello")).status == 200
+    assert load.answers.keys() == {200}, load.answers
     assert served.plane.refused == []
 
 
