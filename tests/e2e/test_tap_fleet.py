@@ -32,6 +32,7 @@ from tests.e2e.load import Load
 from tests.tap.certificates import certificate, with_tls
 
 TTL_S = 3
+POLICY = "policy.yaml"
 CALLS = "cluster.envoy_tap.upstream_rq_total"
 # Each exchange is two calls, of which the cluster lets 1024 be open; what would be more, Envoy drops.
 PER_S, EXCHANGES, CONNECTIONS, AHEAD = 500, 1000, 4, 400
@@ -101,7 +102,10 @@ def backend() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def fleet(of_module: Processes, upstream: Upstream, backend: int) -> Iterator[Fleet]:
-    tap = start_tap(of_module, of_module.folder / "fleet", (*AT_ONCE, "--slot-ttl", str(TTL_S)))
+    policy = of_module.folder / POLICY
+    policy.write_text("never: {}\n", "utf-8")
+    options = (*AT_ONCE, "--slot-ttl", str(TTL_S), "--policy", str(policy))
+    tap = start_tap(of_module, of_module.folder / "fleet", options)
     tap.wait_ready()
     cert, key = certificate(of_module.folder)
 
@@ -302,6 +306,30 @@ async def paced(port: int, seen: Callable[[], int]) -> float:
         await asyncio.gather(*(client(number) for number in range(CONNECTIONS)))
         asking.cancel()
     return time.monotonic() - began_s
+
+
+def test_a_policy_that_changes_holds_running_sessions_to_it(fleet: Fleet, of_module: Processes) -> None:
+    policy = of_module.folder / POLICY
+    session = fleet.start("all")
+    fleet.until_slots(session)
+
+    def until_captured() -> None:
+        for envoy in fleet.envoys:
+            before = envoy.stat(CALLS)
+            envoy.until_stat(CALLS, before + 1)
+
+    with traffic(fleet) as failed:
+        until_captured()
+        policy.write_text('never: {paths: ["/**"]}\n', "utf-8")
+        fleet.until_quiet()
+        policy.write_text("never: {paths: [orders]}\n", "utf-8")
+        fleet.tap.process.until_logged("'orders' is not a path")
+        fleet.until_quiet()
+        assert fleet.api("GET", f"/sessions/{session}")["state"] == "active"
+        policy.write_text("never: {}\n", "utf-8")
+        until_captured()
+    assert failed == []
+    fleet.api("POST", f"/sessions/{session}/stop")
 
 
 def test_nothing_of_a_secret_is_in_any_file(of_module: Processes, fleet: Fleet) -> None:

@@ -66,6 +66,12 @@ class Registry:
         self._pending: Counter[str] = Counter()
         self._saving = asyncio.Lock()
 
+    def follow(self, policy: Policy) -> None:
+        """Take *policy* in place of the one before, for all that arrives from now on."""
+        self._policy = policy
+        self._unknown = Redactor(Redaction(), policy.never_headers, self._key)
+        self._redactors = {name: self._redactor(each.session) for name, each in self._sessions.items()}
+
     def load(self) -> None:
         """Take up what is stored: what has not ended goes on, what has expired meanwhile is that."""
         for snapshot in self._store.load():
@@ -242,7 +248,10 @@ class Registry:
     def _keep(self, progress: Progress) -> None:
         session = progress.session
         self._sessions[session.id] = progress
-        self._redactors[session.id] = Redactor(session.redaction, self._policy.never_headers, self._key)
+        self._redactors[session.id] = self._redactor(session)
+
+    def _redactor(self, session: Session) -> Redactor:
+        return Redactor(session.redaction, self._policy.never_headers, self._key)
 
     def _forget(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)

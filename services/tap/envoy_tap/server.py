@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 from starlette.routing import BaseRoute
 
 from envoy_sidecar.settings import SettingsError
@@ -22,8 +23,10 @@ from envoy_tap.collector import Collector
 from envoy_tap.console import pages
 from envoy_tap.core.exchange import Node
 from envoy_tap.core.node import Proxy
+from envoy_tap.core.policy import Policy
+from envoy_tap.core.session import Session
 from envoy_tap.descriptors import Descriptors, DescriptorsError
-from envoy_tap.drivers.choice import builder
+from envoy_tap.drivers.choice import resource
 from envoy_tap.drivers.processor import Processor
 from envoy_tap.housekeeper import Housekeeper
 from envoy_tap.policy_file import read_policy
@@ -58,9 +61,8 @@ class TapSidecar:
         self._authority = Authority(settings.tokens, settings.jwt, settings.rules)
         self._access = Access(self._authority, Address.parse(settings.admin))
         self._slot = Slot(policy=policy)
-        build = builder(Setup(settings.cluster, policy))
-        self.ecds = EcdsServer(self._slot, ttl_s=settings.slot_ttl, build=build)
-        self._file = slot_file(settings, self._slot, build)
+        self.ecds = EcdsServer(self._slot, ttl_s=settings.slot_ttl, build=self._build)
+        self._file = slot_file(settings, self._slot, self._build)
         try:
             self._storage = opened(settings.data, settings.key_file, settings.store, settings.retention)
             self._audit = AuditLog(settings.data, self._storage.keys.all_derived(AUDIT_KEY))
@@ -83,13 +85,14 @@ class TapSidecar:
             self.registry, store, self._recorder, settings.retention, nodes=self._nodes
         )
         self._running = AsyncExitStack()
-        processor = Processor(self._collector, lambda: self._slot.sessions, policy)
+        self._processor = Processor(self._collector, lambda: self._slot.sessions, policy)
         self.services: Sequence[Service] = (
             self._collector.service(),
-            processor.service(),
+            self._processor.service(),
             self.ecds.service(),
         )
-        self.watched: Sequence[Path] = self._authority.files
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.watched: Sequence[Path] = [*self._authority.files, *filter(None, [settings.policy])]
         self.tallies = (
             self._collector.exchanges,
             self._collector.dropped,
@@ -112,9 +115,25 @@ class TapSidecar:
         return [*routes(services), *pages.routes()]
 
     def reload(self) -> str:
-        """Read the files of access again; the policy is read once, at the start."""
+        """Read the policy and the files of access again; what one of them spoils leaves all as it was."""
+        policy = read_policy(self._settings.policy)
         self._authority.reload()
-        return f"{len(self._authority.files)} files of access"
+        if self._loop is None:
+            self._follow(policy)
+        else:
+            self._loop.call_soon_threadsafe(self._follow, policy)
+        return f"{len(self.watched)} files of policy and access"
+
+    def _follow(self, policy: Policy) -> None:
+        if policy == self._slot.policy:
+            return
+        self._slot.policy = self._processor.policy = policy
+        self.registry.follow(policy)
+        # Sessions that run are held to it, too: their proxies get what it leaves of them.
+        self.ecds.renew()
+
+    def _build(self, name: str, sessions: Sequence[Session], proxy: Proxy) -> TypedExtensionConfig:
+        return resource(name, sessions, proxy, Setup(self._settings.cluster, self._slot.policy))
 
     def concerns(self) -> Sequence[str]:
         """Return nothing: a proxy that refused its slot is in `/config`."""
@@ -155,6 +174,7 @@ class TapSidecar:
 
     async def start(self) -> None:
         """Take stored sessions up again, and the one of the command line; from then on proxies hear of them."""
+        self._loop = asyncio.get_running_loop()
         await self._running.enter_async_context(self._collector)
         keeping_up = asyncio.create_task(self._housekeeper.run())
         self._running.push_async_callback(_cancelled, keeping_up)

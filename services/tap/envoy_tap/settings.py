@@ -70,7 +70,8 @@ class TapSettings(ServerSettings):
         ),
     ] = 4 << 30
     policy: Annotated[
-        Path | None, Parameter(help="YAML of what can never be captured; read at the start.")
+        Path | None,
+        Parameter(help="YAML of what can never be captured; read again when it changes."),
     ] = None
     tokens: Annotated[
         Path | None,

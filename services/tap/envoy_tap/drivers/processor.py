@@ -49,13 +49,14 @@ class Processor:
     """Serves ExternalProcessor for the sessions that *active* returns, and hands pieces to *intake*.
 
     Each call carries one exchange. It is ended, with OK, as soon as no session wants it, as the response is complete, or
-    as a body is over the cap: Envoy then sends no more of it, and the traffic goes on. What *policy* forbids is let go of.
+    as a body is over the cap: Envoy then sends no more of it, and the traffic goes on. What `policy` forbids is let go of;
+    it may be replaced, for the calls that begin then.
     """
 
     def __init__(self, intake: Pieces, active: Callable[[], Sequence[Session]], policy: Policy) -> None:
         self._intake = intake
         self._active = active
-        self._policy = policy
+        self.policy = policy
 
     def service(self) -> Service:
         """Return the gRPC service to register with a transport."""
@@ -89,7 +90,7 @@ class Processor:
             return None
         wanted = set(introduction.tap_ids)
         sessions = [session for session in self._active() if session.id in wanted]
-        return _Call(self._intake.next_stream(), introduction, sessions, self._policy) if sessions else None
+        return _Call(self._intake.next_stream(), introduction, sessions, self.policy) if sessions else None
 
 
 @dataclass(slots=True)

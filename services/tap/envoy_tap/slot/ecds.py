@@ -61,6 +61,12 @@ class EcdsServer:
         """Return the slots that are subscribed now, in the order in which they connected."""
         return tuple(subscription.slot for subscription in self._subscribed())
 
+    def renew(self) -> None:
+        """Build again what each proxy holds, for what changed beside its sessions, and send it."""
+        for subscription in self._streams.values():
+            subscription.renew()
+        self._slot.changed.fire()
+
     async def settled(self, at_least: int = 1) -> tuple[NodeSlot, ...]:
         """Return `nodes` once there are *at_least* so many and each has acknowledged or refused what is current."""
 

@@ -15,13 +15,14 @@ class Slot:
     """Holds the sessions for which proxies should capture; those that have expired are left out.
 
     Used on one event loop. *clock* gives unix seconds. `changed` fires when sessions are set; nothing fires when one
-    expires, so who serves them wakes at `Session.expires_at_s`. Nothing is ever captured where *policy* forbids it.
+    expires, so who serves them wakes at `Session.expires_at_s`. Nothing is captured where `policy` forbids it; who replaces
+    that has the proxies told by `EcdsServer.renew`.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time, policy: Policy = _DEFAULT_POLICY) -> None:
         self.changed = Broadcast()
         self._clock = clock
-        self._policy = policy
+        self.policy = policy
         self._sessions: tuple[Session, ...] = ()
 
     @property
@@ -32,7 +33,7 @@ class Slot:
 
     def sessions_for(self, proxy: Proxy) -> tuple[Session, ...]:
         """Return the sessions that capture on *proxy*."""
-        if not self._policy.allows_node(proxy.node):
+        if not self.policy.allows_node(proxy.node):
             return ()
         return tuple(session for session in self.sessions if session.nodes.selects(proxy))
 

@@ -129,6 +129,10 @@ class Subscription:
         self._nonce += 1
         return self._response(sessions, now_s)
 
+    def renew(self) -> None:
+        """Make `due` build what the proxy holds once more: something else than its sessions has changed."""
+        self._answered_names = None
+
     def wake_in_s(self, sessions: tuple[Session, ...], now_s: float) -> float | None:
         """Return in how many seconds `due` should be asked again if nothing happens; None for never."""
         if not sessions or not self._names:
