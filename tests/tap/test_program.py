@@ -49,11 +49,12 @@ class Shop:
         return done
 
     def start(self, *arguments: str) -> str:
-        session_id = self.cli(
-            "sessions", "start", "--detach", "--reason", "a test", *arguments
-        ).stdout.strip()
+        session_id = self.started(*arguments)
         self.is_armed(session_id)
         return session_id
+
+    def started(self, *arguments: str) -> str:
+        return self.cli("start", "--detach", "--reason", "a test", *arguments).stdout.strip()
 
     def is_armed(self, session_id: str = "") -> str:
         """Return the id of the session (any, if none is given) once each connected proxy has it."""
@@ -71,9 +72,7 @@ class Shop:
         return self.tap.process.until(found, "a proxy that captures")
 
     def shown(self, session_id: str) -> dict[str, Any]:
-        shown: dict[str, Any] = json.loads(
-            self.cli("sessions", "show", session_id, "--format", "json").stdout
-        )
+        shown: dict[str, Any] = json.loads(self.cli("show", session_id, "--format", "json").stdout)
         return shown
 
     def exchanges(self, session_id: str, at_least: int) -> list[dict[str, Any]]:
@@ -127,13 +126,13 @@ def test_two_sessions_at_once_each_get_theirs_and_end(shop: Shop) -> None:
     assert (found["state"], found["counts"]["captured"], found["counts"]["seen"]) == ("active", 2, 3)
     assert found["who"].startswith("local")
     assert shop.exchanges(posts, 2)[0]["source"]["address"].startswith("127.0.0.1:")
-    listed = shop.cli("sessions", "list").stdout
+    listed = shop.cli("list").stdout
     assert orders in listed
     assert posts in listed
-    assert "stopped" in shop.cli("sessions", "stop", posts).stdout
-    shop.cli("sessions", "delete", orders)
+    assert "stopped" in shop.cli("stop", posts).stdout
+    shop.cli("delete", orders)
     assert captures.sessions(shop.tap.admin_port) == [posts]
-    assert "no such session" in shop.cli("sessions", "show", orders, code=1).stderr
+    assert "no such session" in shop.cli("show", orders, code=1).stderr
 
 
 def test_a_session_is_followed_live_until_it_is_used_up(shop: Shop) -> None:
@@ -141,7 +140,6 @@ def test_a_session_is_followed_live_until_it_is_used_up(shop: Shop) -> None:
         sys.executable,
         "-m",
         "envoy_tap",
-        "sessions",
         "start",
         "path^=/orders and first(1)",
         "--reason",
@@ -161,18 +159,18 @@ def test_a_session_is_followed_live_until_it_is_used_up(shop: Shop) -> None:
 
 
 def test_what_cannot_be_read_is_said_where_it_was_typed(shop: Shop) -> None:
-    said = shop.cli("sessions", "start", "path=orders", "--reason", "x", code=2).stderr
-    assert "1:6: 'orders' is not a path; one begins with /" in said
-    assert "a reason" in shop.cli("sessions", "start", "--reason", " ", "--detach", code=1).stderr
-    assert "limits.bytes" in shop.cli("sessions", "start", "--reason", "x", "--bytes", "0", code=1).stderr
-    assert "id of a session" in shop.cli("sessions", "show", "../../etc", code=2).stderr
+    said = shop.cli("start", "path=orders", "--reason", "x", code=2).stderr
+    assert "'orders' is not a path; one begins with /\n  path=orders\n       ^^^^^^\n" in said
+    assert "a reason" in shop.cli("start", "--reason", " ", "--detach", code=1).stderr
+    assert "limits.bytes" in shop.cli("start", "--reason", "x", "--bytes", "0", code=1).stderr
+    assert "id of a session" in shop.cli("show", "../../etc", code=2).stderr
 
 
 def test_a_killed_service_takes_its_sessions_up_again_and_expired_ones_not(
     processes: Processes, shop: Shop
 ) -> None:
     lasting = shop.start("path^=/orders", "--for", "10m")
-    short = shop.start("all", "--for", "1s")
+    short = shop.started("all", "--for", "1s")
     send(shop.envoy.port, Request("GET", "/orders/1"))
     shop.exchanges(lasting, 1)
     shop.tap.process.until(lambda: shop.shown(lasting)["counts"].get("captured"), "a capture")
