@@ -110,9 +110,12 @@ def test_whole_clusters_are_out() -> None:
 def test_the_file(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(
-        'never:\n  paths: [/login, "/a/{id}/**"]\n  headers: [X-SSN]\n  clusters: [pay-*]\n', "utf-8"
+        'never:\n  paths: [/login, "/a/{id}/**"]\n  headers: [X-SSN]\n  clusters: [pay-*]\n  sockets: true\n',
+        "utf-8",
     )
-    assert read_policy(path) == Policy(("/login", "/a/{id}/**"), frozenset({"x-ssn"}), ("pay-*",))
+    assert read_policy(path) == Policy(
+        ("/login", "/a/{id}/**"), frozenset({"x-ssn"}), ("pay-*",), never_sockets=True
+    )
     assert read_policy(None) == Policy()
 
 

@@ -11,7 +11,7 @@ from envoy_data_plane.envoy.data.tap.v3 import (
     Body,
     HttpBufferedTrace,
     HttpBufferedTraceMessage,
-    SocketBufferedTrace,
+    SocketStreamedTraceSegment,
     TraceWrapper,
 )
 from envoy_data_plane.envoy.service.tap.v3 import StreamTapsRequest, StreamTapsRequestIdentifier
@@ -94,9 +94,13 @@ def test_an_identifier_of_absurd_length_identifies_nobody() -> None:
         b"",
         bytes(StreamTapsRequest(trace_id=3)),
         segment(),
-        bytes(StreamTapsRequest(trace=TraceWrapper(socket_buffered_trace=SocketBufferedTrace(trace_id=3)))),
+        bytes(
+            StreamTapsRequest(
+                trace=TraceWrapper(socket_streamed_trace_segment=SocketStreamedTraceSegment(trace_id=3))
+            )
+        ),
     ],
-    ids=["empty", "no trace", "no piece", "socket trace"],
+    ids=["empty", "no trace", "no piece", "piece of a connection"],
 )
 def test_what_holds_no_http_piece_is_counted_as_unsupported(stream: Stream, payload: bytes) -> None:
     assert stream.decode(payload) is None

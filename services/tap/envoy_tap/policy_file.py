@@ -4,6 +4,7 @@ never:
   paths: [/login, "/accounts/{id}/pin", "/admin/**"]
   headers: [x-ssn]
   clusters: [payments-*]
+  sockets: true
 """
 
 import re
@@ -42,11 +43,12 @@ def _policy(reader: Reader, document: Node) -> Policy:
     if never is None:
         reader.report(document, "has no key never", "see docs/tap.md")
         return Policy()
-    found = reader.fields(never, ("paths", "headers", "clusters"))
+    found = reader.fields(never, ("paths", "headers", "clusters", "sockets"))
     return Policy(
         reader.strings(found.get("paths"), path_problem),
         frozenset(name.lower() for name in reader.strings(found.get("headers"), _header)),
         reader.strings(found.get("clusters"), lambda _name: None),
+        reader.flag(found.get("sockets")),
     )
 
 

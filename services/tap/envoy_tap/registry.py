@@ -117,6 +117,12 @@ class Registry:
     async def begin(self, session: Session) -> Progress:
         """Begin *session*; raises as `start` does."""
         self._check_room()
+        if session.socket and not self._policy.allows_sockets:
+            raise SessionError(
+                "socket",
+                "the policy forbids to capture connections",
+                "it does by sockets: true, and by any path or header that their bytes could hold",
+            )
         progress = Progress(session, State.WAITING if session.needs_approval else State.ACTIVE)
         async with self._saving:
             await asyncio.to_thread(self._store.create, Snapshot.of(progress))

@@ -85,7 +85,9 @@ class TapSidecar:
             self.registry, store, self._recorder, settings.retention, nodes=self._nodes
         )
         self._running = AsyncExitStack()
-        self._processor = Processor(self._collector, lambda: self._slot.sessions, policy)
+        self._processor = Processor(
+            self._collector, lambda: [each for each in self._slot.sessions if not each.socket], policy
+        )
         self.services: Sequence[Service] = (
             self._collector.service(),
             self._processor.service(),

@@ -1,8 +1,10 @@
 """One exchange as people read it on a terminal: both halves, decoded; what comes from traffic can't control it."""
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
+from envoy_tap.core.decode.layout import hexdump
 from envoy_tap.shown import plain, size
 
 _INDENT = "    "
@@ -34,12 +36,26 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     if summary["flags"]:
         yield f"  {', '.join(summary['flags'])}"
     yield ""
+    if "socket" in exchange:
+        for event in exchange["socket"]:
+            yield from _event(event)
+        return
     scheme, authority = summary["scheme"] or "", summary["authority"] or ""
     line = f"{summary['method'] or '?'} {summary['path'] or '?'}"
     yield from _half("request", line, exchange["request"], decoded["request"], f"{scheme}://{authority}")
     yield ""
     status = "no status" if summary["status"] is None else str(summary["status"])
     yield from _half("response", status, exchange["response"], decoded["response"])
+
+
+def _event(event: dict[str, Any]) -> Iterator[str]:
+    is_binary = event.get("encoding") == "base64"
+    data = base64.b64decode(event["data"]) if is_binary else event["data"].encode()
+    arrow = "<" if event["from"] == "peer" else ">"
+    yield f"{arrow} {event['time']} from the {event['from']}, {size(len(data))}"
+    yield from _indented(
+        hexdump(data, len(data)) if is_binary else event["data"].replace("\r\n", "\n"), _INDENT
+    )
 
 
 def _half(

@@ -1,14 +1,25 @@
 """The wire adapter: StreamTapsRequest bytes (envoy.service.tap.v3) to the core's events."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from envoy_sidecar.pb import common_pb2, tap_pb2
-from envoy_tap.core.events import Event, Key, Kind, Loss, Piece, Side, StreamEnd, WholeTrace
-from envoy_tap.core.exchange import Exchange, Message, Node, Pairs
+from envoy_tap.core.events import (
+    Event,
+    Key,
+    Kind,
+    Loss,
+    Piece,
+    Side,
+    StreamEnd,
+    WholeConnection,
+    WholeTrace,
+)
+from envoy_tap.core.exchange import Exchange, Message, Node, Pairs, SocketEvent
 
 # StreamTapsResponse has no fields.
 EMPTY_RESPONSE = b""
@@ -18,6 +29,7 @@ _MAX_NAME_CHARS = 1024
 
 # More than any Envoy lets through. A message of 4 MiB can hold two million empty pairs, 300 MB as Python objects.
 _MAX_PAIRS = 4096
+_MAX_EVENTS = 4096
 
 # Where google.protobuf.Timestamp ends; what lies beyond cannot be written as a date.
 _YEAR_10000_S = 253_402_300_800
@@ -38,7 +50,7 @@ class StreamDecoder:
     """Decodes one RPC stream; holds the identifier, which comes in the stream's first message only.
 
     *stream* is the caller's number of this stream, never used twice. What cannot be used is reported to *on_loss*;
-    nothing raises. Socket traces are not supported and counted as such.
+    nothing raises. Socket traces that come in pieces are not supported and counted as such.
     """
 
     def __init__(self, stream: int, on_loss: Callable[[Loss], None]) -> None:
@@ -74,10 +86,7 @@ class StreamDecoder:
             return Loss.UNIDENTIFIED
         if which == "http_streamed_trace_segment":
             return self._piece(self._node, request.trace_id, request.trace.http_streamed_trace_segment)
-        if which == "http_buffered_trace":
-            key = Key(self._node, self._tap_id, request.trace_id)
-            return _whole(key, request.trace.http_buffered_trace)
-        return Loss.UNSUPPORTED
+        return _buffered(Key(self._node, self._tap_id, request.trace_id), request.trace)
 
     def _identify(self, identifier: tap_pb2.StreamTapsRequest.Identifier) -> None:
         node = identifier.node
@@ -116,12 +125,16 @@ def _message(message: tap_pb2.HttpBufferedTrace.Message) -> Message:
     return Message(_pairs(message.headers), _body(message.body), _pairs(message.trailers))
 
 
+def _buffered(key: Key, trace: tap_pb2.TraceWrapper) -> WholeTrace | WholeConnection | Loss:
+    if trace.HasField("http_buffered_trace"):
+        return _whole(key, trace.http_buffered_trace)
+    if trace.HasField("socket_buffered_trace"):
+        return _connection(key, trace.socket_buffered_trace)
+    return Loss.UNSUPPORTED
+
+
 def _whole(key: Key, trace: tap_pb2.HttpBufferedTrace) -> WholeTrace:
-    started_s = None
     both = (trace.request, trace.response)
-    received = trace.request.headers_received_time
-    if 0 < received.seconds < _YEAR_10000_S - 1 and 0 <= received.nanos < _NANOS:
-        started_s = received.seconds + received.nanos / _NANOS
     return WholeTrace(
         key,
         _message(trace.request) if trace.HasField("request") else None,
@@ -129,8 +142,64 @@ def _whole(key: Key, trace: tap_pb2.HttpBufferedTrace) -> WholeTrace:
         truncated=any(
             half.body.truncated or _is_cut(half.headers) or _is_cut(half.trailers) for half in both
         ),
-        started_s=started_s,
+        started_s=_unix_s(trace.request.headers_received_time),
     )
+
+
+def _unix_s(time: Timestamp) -> float | None:
+    is_date = 0 < time.seconds < _YEAR_10000_S - 1 and 0 <= time.nanos < _NANOS
+    return time.seconds + time.nanos / _NANOS if is_date else None
+
+
+def _connection(key: Key, trace: tap_pb2.SocketBufferedTrace) -> WholeConnection:
+    bodies = [getattr(event, event.WhichOneof("event_selector") or "read") for event in _moved(trace)]
+    return WholeConnection(
+        key,
+        tuple(_events(trace)),
+        _address(trace.connection.local_address),
+        _address(trace.connection.remote_address),
+        truncated=trace.read_truncated
+        or trace.write_truncated
+        or len(trace.events) > _MAX_EVENTS
+        or any(body.data.truncated for body in bodies),
+    )
+
+
+def _events(trace: tap_pb2.SocketBufferedTrace) -> Iterator[SocketEvent]:
+    at_s = 0.0
+    for event in _moved(trace):
+        at_s = _unix_s(event.timestamp) or at_s
+        is_read = event.WhichOneof("event_selector") == "read"
+        yield SocketEvent(at_s, is_read, _body(event.read.data if is_read else event.write.data))
+
+
+def _moved(trace: tap_pb2.SocketBufferedTrace) -> Iterator[tap_pb2.SocketEvent]:
+    return (
+        event
+        for event in trace.events[:_MAX_EVENTS]
+        if event.WhichOneof("event_selector") in {"read", "write"}
+    )
+
+
+def _address(address: common_pb2.Address) -> str:
+    peer = address.socket_address
+    host = f"[{peer.address}]" if ":" in peer.address else peer.address
+    return f"{host}:{peer.port_value}" if peer.address else ""
+
+
+def read_connection(data: Any, node: Node) -> WholeConnection | None:
+    """Return the SocketBufferedTrace in *data* (a TraceWrapper as JSON); as `read_trace` does."""
+    wrapper = _wrapper(data)
+    if wrapper is None or wrapper.WhichOneof("trace") != "socket_buffered_trace":
+        return None
+    return _connection(Key(node, "", 0), wrapper.socket_buffered_trace)
+
+
+def _wrapper(data: Any) -> tap_pb2.TraceWrapper | None:
+    try:
+        return json_format.ParseDict(data, tap_pb2.TraceWrapper(), ignore_unknown_fields=True)
+    except json_format.ParseError:
+        return None
 
 
 def read_trace(data: Any, node: Node) -> tuple[WholeTrace, str] | None:
@@ -138,17 +207,11 @@ def read_trace(data: Any, node: Node) -> tuple[WholeTrace, str] | None:
 
     Fields that are not known are passed over: a newer Envoy has more. The key's trace id is left 0.
     """
-    try:
-        wrapper = json_format.ParseDict(data, tap_pb2.TraceWrapper(), ignore_unknown_fields=True)
-    except json_format.ParseError:
-        return None
-    if wrapper.WhichOneof("trace") != "http_buffered_trace":
+    wrapper = _wrapper(data)
+    if wrapper is None or wrapper.WhichOneof("trace") != "http_buffered_trace":
         return None
     trace = wrapper.http_buffered_trace
-    peer = trace.downstream_connection.remote_address.socket_address
-    address = f"[{peer.address}]" if ":" in peer.address else peer.address
-    source = f"{address}:{peer.port_value}" if peer.address else ""
-    return _whole(Key(node, "", 0), trace), source
+    return _whole(Key(node, "", 0), trace), _address(trace.downstream_connection.remote_address)
 
 
 def written(exchange: Exchange) -> bytes:
@@ -157,6 +220,9 @@ def written(exchange: Exchange) -> bytes:
     request.identifier.tap_id = exchange.tap_id
     request.identifier.node.id = exchange.node.id
     request.identifier.node.cluster = exchange.node.cluster
+    if exchange.socket is not None:
+        _write_connection(exchange, exchange.socket, request.trace.socket_buffered_trace)
+        return request.SerializeToString()
     trace = request.trace.http_buffered_trace
     for message, target in ((exchange.request, trace.request), (exchange.response, trace.response)):
         if message is not None:
@@ -172,3 +238,23 @@ def _write(message: Message, target: tap_pb2.HttpBufferedTrace.Message) -> None:
     for pairs, headers in ((message.headers, target.headers), (message.trailers, target.trailers)):
         for name, value in pairs:
             headers.add(key=name, raw_value=value)
+
+
+def _write_connection(
+    exchange: Exchange, events: Sequence[SocketEvent], target: tap_pb2.SocketBufferedTrace
+) -> None:
+    target.SetInParent()
+    target.read_truncated = exchange.truncated
+    ends = (
+        (exchange.facts.local_address, target.connection.local_address),
+        (exchange.source_address, target.connection.remote_address),
+    )
+    for text, address in ends:
+        host, _, port = text.rpartition(":")
+        if host:
+            address.socket_address.address = host.strip("[]")
+            address.socket_address.port_value = int(port)
+    for event in events:
+        added = target.events.add()
+        added.timestamp.FromMicroseconds(round(event.at_s * 1_000_000))
+        (added.read if event.is_read else added.write).data.as_bytes = event.data

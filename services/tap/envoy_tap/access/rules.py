@@ -91,6 +91,10 @@ def _narrowed(asked: Session, rule: Rule) -> Session:
                 f"limits.{each.name}", f"the rule of team {rule.team} allows {most} at most", _ask("less")
             )
     predicate = asked.predicate
+    if rule.paths and asked.socket:
+        raise DeniedError(
+            "socket", f"the rule of team {rule.team} allows some paths only, not connections", _ask("HTTP")
+        )
     if rule.paths:
         path = Field("path")
         predicate = all_of(any_of(*(Condition(path, Op.LIKE, each) for each in rule.paths)), predicate)

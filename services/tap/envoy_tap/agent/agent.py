@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,9 +16,10 @@ from envoy_sidecar.transport.address import Address
 from envoy_tap import wire
 from envoy_tap.agent.judge import Judge
 from envoy_tap.agent.objects import Objects
-from envoy_tap.agent.request import tap_request
+from envoy_tap.agent.request import socket_request, tap_request
 from envoy_tap.agent.sessions import Told, answer, first_request, read
 from envoy_tap.core.exchange import Exchange, Node
+from envoy_tap.core.session import Session
 from envoy_tap.lint.fields import tree
 from envoy_tap.lint.rules import check
 
@@ -36,11 +37,12 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which Envoy is tapped and by which name, and the `config_id` of its tap filter's `admin_config`."""
+    """Which Envoy is tapped and by which name, and the `config_id`s: of its tap filter, and of its tapped sockets."""
 
     admin: Address
     node: Node
     config_id: str
+    socket_config_id: str = "envoy_tap_socket"
 
 
 class Agent:
@@ -112,9 +114,7 @@ class Agent:
                 await self._changed.wait()
                 continue
             judge = Judge(self._place.node, active, told.policy)
-            tapping = asyncio.create_task(
-                self._stream(tap_request(self._place.config_id, active), judge, told)
-            )
+            tapping = asyncio.create_task(self._stream(_request(self._place, active), judge, told))
             await self._until_over(tapping)
             tapping.cancel()
             with suppress(asyncio.CancelledError):
@@ -176,15 +176,19 @@ class Agent:
 
     def _take(self, traces: list[dict[str, object]], judge: Judge) -> None:
         for data in traces:
-            found = wire.read_trace(data, self._place.node)
-            if found is None:
-                continue
-            trace, source_address = found
-            for exchange in judge.wanted(trace, source_address, self._clock()):
+            for exchange in self._wanted(data, judge):
                 try:
                     self._queue.put_nowait(exchange)
                 except asyncio.QueueFull:
                     self.dropped += 1
+
+    def _wanted(self, data: dict[str, object], judge: Judge) -> Iterator[Exchange]:
+        connection = wire.read_connection(data, self._place.node)
+        if connection is not None:
+            yield from judge.wanted_connection(connection, self._clock())
+        found = wire.read_trace(data, self._place.node)
+        if found is not None:
+            yield from judge.wanted(*found, self._clock())
 
     async def _forward(self) -> None:
         while True:
@@ -199,6 +203,13 @@ class Agent:
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
                 self.dropped += 1
                 LOG.warning("an exchange could not be forwarded: %r", error)
+
+
+def _request(place: Place, active: Sequence[Session]) -> dict[str, object]:
+    # The driver never tells both kinds at a time.
+    if active[0].socket:
+        return socket_request(place.socket_config_id, active)
+    return tap_request(place.config_id, active)
 
 
 def _lint(request: dict[str, object]) -> str:

@@ -24,6 +24,9 @@ def agent(
         "127.0.0.1:9901"
     ),
     config_id: Annotated[str, Parameter(help="config_id of the tap filter's admin_config.")] = "envoy_tap",
+    socket_config_id: Annotated[
+        str, Parameter(help="config_id of the tapped transport sockets' admin_config.")
+    ] = "envoy_tap_socket",
     tap: Annotated[str, Parameter(help="The tap service's --listen address, HOST:PORT.")] = "127.0.0.1:9393",
     tap_ca: Annotated[
         Path | None, Parameter(help="PEM of the CA of the tap service's certificate; without it, plaintext.")
@@ -42,12 +45,18 @@ def agent(
         sys.stderr.write(f"envoy-tap: {error}\n")
         return EXIT_USAGE
     with suppress(KeyboardInterrupt):
-        asyncio.run(_run(admin, Node(node_id, node_cluster), config_id, target, credentials))
+        asyncio.run(
+            _run(admin, Node(node_id, node_cluster), (config_id, socket_config_id), target, credentials)
+        )
     return EXIT_CLEAN
 
 
 async def _run(
-    admin: Address, node: Node, config_id: str, target: str, credentials: grpc.ChannelCredentials | None
+    admin: Address,
+    node: Node,
+    config_ids: tuple[str, str],
+    target: str,
+    credentials: grpc.ChannelCredentials | None,
 ) -> None:
     # Not at the top: it imports envoy-data-plane, for which --help should not wait.
     from envoy_tap.agent.agent import Agent, Place  # noqa: PLC0415
@@ -58,4 +67,4 @@ async def _run(
         else grpc.aio.secure_channel(target, credentials)
     )
     async with channel:
-        await Agent(Place(admin, node, config_id), channel).run()
+        await Agent(Place(admin, node, *config_ids), channel).run()

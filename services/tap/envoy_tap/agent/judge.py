@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from envoy_tap.core.annotations import DECIDED, SOURCE_ADDRESS, TIME, told
-from envoy_tap.core.events import WholeTrace
+from envoy_tap.core.events import WholeConnection, WholeTrace
 from envoy_tap.core.exchange import Exchange, Message, Node
 from envoy_tap.core.policy import Policy
 from envoy_tap.core.predicate import matches
@@ -14,6 +14,7 @@ from envoy_tap.core.predicate.evaluator import TRACE_ID_BITS, decided
 from envoy_tap.core.redaction.redactor import Redactor
 from envoy_tap.core.redaction.rules import NOTHING, Style
 from envoy_tap.core.session import Session
+from envoy_tap.core.sockets import exchange_of_connection
 
 _MICROSECONDS = 1_000_000
 _DIGITS = TRACE_ID_BITS // 4
@@ -51,7 +52,7 @@ class Judge:
         for session, redactor in self._sessions:
             # Envoy hands over what began in the session before, too.
             is_early = trace.started_s is not None and trace.started_s < session.created_at_s
-            if now_s >= session.expires_at_s or is_early:
+            if now_s >= session.expires_at_s or is_early or session.socket:
                 continue
             bits = decided(session.predicate, seen)
             found = _redacted(redactor, _cut(seen, session.limits.body_bytes))
@@ -59,6 +60,18 @@ class Judge:
                 yield _annotated(
                     replace(found, tap_id=session.id), bits, is_timed=trace.started_s is not None
                 )
+
+    def wanted_connection(self, connection: WholeConnection, now_s: float) -> Iterator[Exchange]:
+        """Yield *connection* as each session that wants it may have it, at *now_s* (unix seconds)."""
+        # Envoy counts its connections from 1: no number to take a sample by.
+        trace_id = secrets.randbits(TRACE_ID_BITS)
+        for session, redactor in self._sessions:
+            seen = exchange_of_connection(connection, trace_id, session.limits.body_bytes, now_s)
+            is_early = seen.started_s < session.created_at_s
+            if now_s >= session.expires_at_s or is_early or not session.socket:
+                continue
+            if self._policy.allows(seen) and matches(session.predicate, seen):
+                yield replace(redactor.redacted(seen), tap_id=session.id)
 
 
 def _redactor(session: Session, policy: Policy) -> Redactor:

@@ -26,6 +26,13 @@ def tap_request(config_id: str, sessions: Sequence[Session]) -> dict[str, Any]:
     }
 
 
+def socket_request(config_id: str, sessions: Sequence[Session]) -> dict[str, Any]:
+    """Return the body of `POST /tap` for connections: Envoy streams each once it is over; headers tell it nothing."""
+    request = tap_request(config_id, sessions)
+    request["tap_config"]["match"] = _ANY
+    return request
+
+
 def match(tests: Tests) -> dict[str, Any]:
     """Return *tests* as envoy.config.common.matcher.v3.MatchPredicate."""
     match tests:

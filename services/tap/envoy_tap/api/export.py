@@ -17,6 +17,7 @@ from envoy_tap.core.session import SessionError
 from envoy_tap.export import FORMATS, About, entry, file_name
 
 _MAX_TOLD_CHARS = 256
+_OF_CONNECTIONS = frozenset({"pcapng", "jsonl"})
 # Should a browser show it after all, it can do nothing.
 _HARMLESS = {
     "cache-control": "no-store",
@@ -43,6 +44,10 @@ class ExportRoute:
             close = get_close_matches(name, FORMATS, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(FORMATS)}"
             raise SessionError("format", f"{name[:40]!r} is no format", hint)
+        if session.socket and name not in _OF_CONNECTIONS:
+            raise SessionError(
+                "format", f"{name} is for HTTP, and this session is of connections", "take pcapng or jsonl"
+            )
         ranges, wanted = asked.ranges(request), asked.wanted(request)
         seqs = request.query_params.get("seq", "")[:_MAX_TOLD_CHARS]
         await self._desk.recorder.done(person, "export", session_id, format=name, seq=seqs)

@@ -71,6 +71,15 @@ _SLOT = {
     "acked_version": _TEXT,
     "nack": {**_TEXT, "description": "Envoy's own words on why it refused the slot, empty if it did not."},
 }
+_SOCKET: Schema = {**_FLAG, "description": "The bytes of connections, in place of HTTP exchanges."}
+_EVENTS: Schema = {
+    "type": "array",
+    "description": "A connection's bytes, in order.",
+    "items": _object(
+        {"time": _TEXT, "from": {"enum": ["peer", "proxy"]}, "data": _TEXT},
+        {"encoding": {"enum": ["base64"]}},
+    ),
+}
 _WHY: Schema = {**_TEXT, "minLength": 1, "maxLength": 500, "description": "Why; it is kept."}
 _PAIRS: Schema = {"type": "array", "items": {"type": "array", "prefixItems": [_TEXT, {}]}}
 _CONTENT: Mapping[str, Schema] = {"headers": _PAIRS, "body": _TEXT, "trailers": _PAIRS}
@@ -88,7 +97,13 @@ SCHEMAS: Mapping[str, Schema] = {
     "SessionRequest": {
         **_object(
             {"why": _WHY},
-            {"predicate": _TEXT, "nodes": _SELECTOR, "limits": _LIMITS, "redaction": _REDACTION},
+            {
+                "predicate": _TEXT,
+                "nodes": _SELECTOR,
+                "limits": _LIMITS,
+                "redaction": _REDACTION,
+                "socket": _SOCKET,
+            },
         ),
         "additionalProperties": False,
     },
@@ -101,6 +116,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "nodes": _SELECTOR,
             "limits": _LIMITS,
             "redaction": _REDACTION,
+            "socket": _SOCKET,
             "team": _TEXT,
             "paths": _TEXTS,
             "needs_approval": _FLAG,
@@ -156,7 +172,8 @@ SCHEMAS: Mapping[str, Schema] = {
             "request": _or_null(_object({**_PSEUDO, **_CONTENT}, _OPTIONAL_CONTENT)),
             "response": _or_null(_object({"status": _or_null(_COUNT), **_CONTENT}, _OPTIONAL_CONTENT)),
             "flags": _object({"truncated": _FLAG, "incomplete": _FLAG}),
-        }
+        },
+        {"socket": _EVENTS},
     ),
     "ShownExchange": _object(
         {

@@ -27,6 +27,13 @@ class Capture:
     bytes_: Annotated[str, Parameter(name="--bytes", help="Most bytes of all: 64M, 1G.")] = "64M"
     body_bytes: Annotated[str, Parameter(help="Most bytes of each body: 64K, 16M.")] = "64K"
     rate: Annotated[int, Parameter(help="Most exchanges a second.")] = _DEFAULT.rate_per_s
+    socket: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="The bytes of connections in place of HTTP; by envoy-tap agent alone, and hardly redacted.",
+        ),
+    ] = False
     redact: Annotated[
         tuple[str, ...],
         Parameter(

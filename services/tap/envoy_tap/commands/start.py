@@ -50,6 +50,7 @@ def start(
                 "nodes": target.nodes(),
                 "limits": capture.limits(),
                 "redaction": capture.redaction(),
+                "socket": capture.socket,
             }
         )
         if session["state"] == "waiting":

@@ -5,8 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from envoy_tap.core.events import Event, Key, Kind, Loss, Piece, Side, StreamEnd, WholeTrace
+from envoy_tap.core.events import (
+    Event,
+    Key,
+    Kind,
+    Loss,
+    Piece,
+    Side,
+    StreamEnd,
+    WholeConnection,
+    WholeTrace,
+)
 from envoy_tap.core.exchange import Exchange, Message, Pairs, pairs_size_bytes
+from envoy_tap.core.sockets import exchange_of_connection
 
 # What a half costs beside its content and its key, so that empty halves are bounded by `max_total_bytes` too.
 _HALF_OVERHEAD_BYTES = 1024
@@ -84,6 +95,9 @@ class Assembler:
                 return self._end(event, now_s)
             case WholeTrace():
                 return [self._whole(event, now_s)]
+            case WholeConnection():
+                most_bytes = self._limits.max_body_bytes
+                return [exchange_of_connection(event, event.key.trace_id, most_bytes, now_s)]
 
     def expire(self, now_s: float) -> list[Exchange]:
         """Return what has waited for `Limits.timeout_s` without a piece, as incomplete exchanges."""

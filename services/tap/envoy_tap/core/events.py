@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from envoy_tap.core.exchange import Message, Node, Pairs, text_size_bytes
+from envoy_tap.core.exchange import Message, Node, Pairs, SocketEvent, text_size_bytes
 
 
 class Side(Enum):
@@ -75,7 +75,18 @@ class WholeTrace:
     started_s: float | None = None
 
 
-Event = Piece | StreamEnd | WholeTrace
+@dataclass(frozen=True, slots=True)
+class WholeConnection:
+    """A connection that is over (SocketBufferedTrace): its bytes in order, and its ends as `10.1.2.3:4711`."""
+
+    key: Key
+    events: tuple[SocketEvent, ...]
+    local_address: str = ""
+    remote_address: str = ""
+    truncated: bool = False
+
+
+Event = Piece | StreamEnd | WholeTrace | WholeConnection
 
 
 class Loss(StrEnum):

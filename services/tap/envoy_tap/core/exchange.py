@@ -1,4 +1,4 @@
-"""What was captured: one HTTP request and its response, as values."""
+"""What was captured, as values: one HTTP request and its response, or one connection's bytes."""
 
 from dataclasses import dataclass
 
@@ -69,8 +69,17 @@ _NO_FACTS = Facts()
 
 
 @dataclass(frozen=True, slots=True)
+class SocketEvent:
+    """Bytes that the peer of a connection sent (`is_read`) or was sent by the proxy, at *at_s* (unix seconds)."""
+
+    at_s: float
+    is_read: bool
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request and its response; None for a half of which nothing came.
+    """A request and its response; None for a half of which nothing came. Or a connection, whose bytes `socket` has.
 
     `started_s` and `finished_s` are unix seconds: of the first and the last piece's arrival here, except where Envoy
     says when it received the request's headers (HttpBufferedTrace.Message.headers_received_time).
@@ -91,11 +100,15 @@ class Exchange:
     source_address: str = ""
     source_principal: str = ""
     facts: Facts = _NO_FACTS
+    socket: tuple[SocketEvent, ...] | None = None
 
     @property
     def content_bytes(self) -> int:
-        """How many bytes of headers, bodies and trailers there are."""
-        return sum(message.content_bytes for message in (self.request, self.response) if message is not None)
+        """How many bytes of headers, bodies and trailers there are, or of the connection."""
+        halves = sum(
+            message.content_bytes for message in (self.request, self.response) if message is not None
+        )
+        return halves + sum(len(event.data) for event in self.socket or ())
 
     @property
     def latency_s(self) -> float:
@@ -105,7 +118,8 @@ class Exchange:
     @property
     def size_bytes(self) -> int:
         """About how much memory this exchange holds, in bytes."""
-        return sum(message.size_bytes for message in (self.request, self.response) if message is not None)
+        halves = sum(message.size_bytes for message in (self.request, self.response) if message is not None)
+        return halves + sum(len(event.data) + _PAIR_OVERHEAD_BYTES for event in self.socket or ())
 
 
 def pairs_size_bytes(pairs: Pairs) -> int:

@@ -19,12 +19,18 @@ class Policy:
 
     `never_paths`: path templates (`/login`, `/accounts/{id}/pin`, `/admin/**`), compared without regard to case,
     encoding, doubled slashes, dot segments and parameters; `never_headers`: names in lower case; `never_clusters`:
-    `node.cluster` of whole groups of proxies, where `*` is any text.
+    `node.cluster` of whole groups of proxies, where `*` is any text; `never_sockets`: no connection's bytes.
     """
 
     never_paths: tuple[str, ...] = ()
     never_headers: frozenset[str] = frozenset()
     never_clusters: tuple[str, ...] = ()
+    never_sockets: bool = False
+
+    @property
+    def allows_sockets(self) -> bool:
+        """Whether a connection's bytes may be kept: never where they could hold a path or header that is forbidden."""
+        return not (self.never_sockets or self.never_paths or self.never_headers)
 
     def allows_node(self, node: Node) -> bool:
         """Whether anything may be captured on *node*."""
@@ -34,6 +40,8 @@ class Policy:
         """Whether *exchange* may be kept; one whose path is not known may be only if no path is forbidden."""
         if not self.allows_node(exchange.node):
             return False
+        if exchange.socket is not None:
+            return self.allows_sockets
         if not self.never_paths:
             return True
         path = None if exchange.request is None else exchange.request.first(":path")

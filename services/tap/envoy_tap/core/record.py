@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from envoy_tap.core.exchange import Exchange, Facts, Message, Node, Pairs
+from envoy_tap.core.exchange import Exchange, Facts, Message, Node, Pairs, SocketEvent
 from envoy_tap.core.predicate.evaluator import REDACTION_MARK, joined, trace_id
 
 _HMAC_MARK = b"[hmac:"
@@ -26,7 +26,8 @@ def as_object(exchange: Exchange) -> dict[str, Any]:
     null. Pseudo-headers are fields (`method`, `status`), not in
     `headers`; a status that is not of three digits is null. What is not UTF-8 is base64: a body is marked by
     `body_encoding`, a header's or trailer's value is `{"base64": "..."}` in place of the string. In a pseudo-header
-    such bytes are written as `\xhh`.
+    such bytes are written as `\xhh`. A connection has `socket`, and no halves: what went `from` the `peer` or the `proxy`,
+    in order, each with its time; `encoding` marks base64.
     """
     return {
         "time": _rfc3339(exchange.started_s),
@@ -42,6 +43,7 @@ def as_object(exchange: Exchange) -> dict[str, Any]:
         "request": exchange.request and _request(exchange.request),
         "response": exchange.response and _response(exchange.response),
         "flags": {"truncated": exchange.truncated, "incomplete": exchange.incomplete},
+        **({} if exchange.socket is None else {"socket": [_event(each) for each in exchange.socket]}),
     }
 
 
@@ -61,6 +63,7 @@ def exchange_of(data: Mapping[str, Any]) -> Exchange:
         source_address=source["address"] or "",
         source_principal=source["principal"] or "",
         facts=Facts(**data["facts"]),
+        socket=tuple(map(_event_of, data["socket"])) if "socket" in data else None,
     )
 
 
@@ -68,7 +71,8 @@ def summary(exchange: Exchange, seq: int) -> dict[str, Any]:
     """Return what a list shows of *exchange*, which is number *seq* of its session.
 
     `duration_ms` is null where an end is missing; bytes are of bodies as captured; `trace_id` is of the request's
-    `traceparent` or B3 headers, 32 hexadecimal digits; `flags` are any of truncated, incomplete and redacted.
+    `traceparent` or B3 headers, 32 hexadecimal digits; `flags` are any of truncated, incomplete and redacted. Of a
+    connection, `protocol` is socket, the request is what the peer sent, and the response what it was sent.
     """
     request, response = exchange.request or _EMPTY, exchange.response or _EMPTY
     found_trace_id = trace_id(request.headers)
@@ -82,11 +86,11 @@ def summary(exchange: Exchange, seq: int) -> dict[str, Any]:
         "status": int(status) if _STATUS.fullmatch(status) else None,
         "grpc_status": _grpc_status(response),
         "duration_ms": None if exchange.incomplete else round(exchange.latency_s * 1e3, 3),
-        "request_bytes": len(request.body),
-        "response_bytes": len(response.body),
+        "request_bytes": len(request.body) + _socket_bytes(exchange, is_read=True),
+        "response_bytes": len(response.body) + _socket_bytes(exchange, is_read=False),
         "request_type": _shown(joined(request.headers, "content-type")),
         "response_type": _shown(joined(response.headers, "content-type")),
-        "protocol": exchange.facts.protocol or None,
+        "protocol": exchange.facts.protocol or ("socket" if exchange.socket is not None else None),
         "trace_id": found_trace_id and found_trace_id.decode(),
         "flags": _flags(exchange),
     }
@@ -96,7 +100,8 @@ def _flags(exchange: Exchange) -> list[str]:
     found = {
         "truncated": exchange.truncated,
         "incomplete": exchange.incomplete,
-        "redacted": any(is_redacted(half) for half in (exchange.request, exchange.response) if half),
+        "redacted": any(is_redacted(half) for half in (exchange.request, exchange.response) if half)
+        or any(_is_marked(event.data) for event in exchange.socket or ()),
     }
     return [name for name, holds in found.items() if holds]
 
@@ -104,7 +109,29 @@ def _flags(exchange: Exchange) -> list[str]:
 def is_redacted(message: Message) -> bool:
     """Whether something in *message* was replaced before it was stored."""
     values = (message.body, *(value for _, value in (*message.headers, *message.trailers)))
-    return any(REDACTION_MARK in value or _HMAC_MARK in value for value in values)
+    return any(map(_is_marked, values))
+
+
+def _is_marked(value: bytes) -> bool:
+    return REDACTION_MARK in value or _HMAC_MARK in value
+
+
+def _socket_bytes(exchange: Exchange, *, is_read: bool) -> int:
+    return sum(len(event.data) for event in exchange.socket or () if event.is_read is is_read)
+
+
+def _event(event: SocketEvent) -> dict[str, Any]:
+    at = {"time": _rfc3339(event.at_s), "from": "peer" if event.is_read else "proxy"}
+    try:
+        return {**at, "data": event.data.decode()}
+    except UnicodeDecodeError:
+        return {**at, "data": base64.b64encode(event.data).decode(), "encoding": "base64"}
+
+
+def _event_of(data: Mapping[str, Any]) -> SocketEvent:
+    is_base64 = data.get("encoding") == "base64"
+    sent = base64.b64decode(data["data"]) if is_base64 else data["data"].encode()
+    return SocketEvent(_unix_s(data["time"]), data["from"] == "peer", sent)
 
 
 def _grpc_status(response: Message) -> int | None:

@@ -58,7 +58,7 @@ class Session:
     """What was asked for; times are unix seconds, `expires_at_s` whole ones.
 
     `team` is whose rule allowed it; of `paths` (templates) one must fit, if there are any. One that `needs_approval`
-    begins to wait for it, until `expires_at_s`.
+    begins to wait for it, until `expires_at_s`. `socket`: it wants the bytes of connections, in place of HTTP exchanges.
     """
 
     id: str
@@ -73,6 +73,7 @@ class Session:
     team: str = ""
     paths: tuple[str, ...] = ()
     needs_approval: bool = False
+    socket: bool = False
 
 
 class State(StrEnum):
@@ -191,7 +192,8 @@ class Progress:
             return Verdict.LATE
         if not session.nodes.selects_name(exchange.node):
             return Verdict.OTHER_NODE
-        if not matches(session.predicate, exchange, decided):
+        is_of_kind = (exchange.socket is not None) is session.socket
+        if not (is_of_kind and matches(session.predicate, exchange, decided)):
             return Verdict.UNMATCHED
         if int(now_s) != self._second:
             self._second, self._in_second = int(now_s), 0

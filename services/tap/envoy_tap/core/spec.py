@@ -8,12 +8,15 @@ from typing import Any, TypeVar
 
 from envoy_tap.core.node import Locality, NodeSelector
 from envoy_tap.core.predicate import Expr, PredicateError, parse, printed
+from envoy_tap.core.predicate.fields import Kind, spec_of
 from envoy_tap.core.predicate.jsonpath import steps
+from envoy_tap.core.predicate.model import conditions
 from envoy_tap.core.predicate.parser import first_of
 from envoy_tap.core.redaction.rules import Pattern, Redaction, Style
 from envoy_tap.core.session import MAXIMA, Limits, Session, SessionError
 
-_FIELDS = ("why", "predicate", "nodes", "limits", "redaction")
+_FIELDS = ("why", "predicate", "nodes", "limits", "redaction", "socket")
+_OF_CONNECTIONS = frozenset({Kind.ADDRESS, Kind.SAMPLE, Kind.FIRST})
 _SETS = ("headers", "query", "names", "paths")
 _T = TypeVar("_T", Pattern, Style)
 _MAX_WHY_CHARS = 500
@@ -41,6 +44,7 @@ def requested(data: Any, *, session_id: str, who: str, now_s: float, maxima: Lim
         nodes=_nodes(found.get("nodes", {})),
         limits=limits,
         redaction=_redaction(found.get("redaction", {})),
+        socket=_socket(found.get("socket", False), predicate),
     )
 
 
@@ -64,6 +68,7 @@ def as_object(session: Session) -> dict[str, Any]:
             "patterns": sorted(redaction.patterns),
             "style": str(redaction.style),
         },
+        "socket": session.socket,
         "team": session.team,
         "paths": list(session.paths),
         "needs_approval": session.needs_approval,
@@ -77,7 +82,7 @@ def stored(data: Mapping[str, Any]) -> Session:
     created_at_s, expires_at_s = data["created_at_s"], data["expires_at_s"]
     if not isinstance(created_at_s, int | float) or not isinstance(expires_at_s, int):
         raise SessionError("expires_at_s", "is not a number")
-    asked = {name: data[name] for name in _FIELDS}
+    asked = {name: data[name] for name in _FIELDS if name != "socket"} | {"socket": data.get("socket", False)}
     session = requested(
         asked, session_id=_text(data["id"], "id"), who=_text(data["who"], "who"), now_s=created_at_s
     )
@@ -89,6 +94,18 @@ def stored(data: Mapping[str, Any]) -> Session:
         paths=tuple(_texts(data["paths"], "paths")),
         needs_approval=bool(data["needs_approval"]),
     )
+
+
+def _socket(value: Any, predicate: Expr) -> bool:
+    wanted: bool = _checked(value, bool, "socket", "true or false")
+    for each in conditions(predicate) if wanted else ():
+        if spec_of(each.field).kind not in _OF_CONNECTIONS:
+            raise SessionError(
+                "predicate",
+                f"{each.field.name} is of an HTTP exchange, and the session is of connections",
+                "source.address, sample() and first() can be asked of them",
+            )
+    return wanted
 
 
 def _why(value: Any) -> str:

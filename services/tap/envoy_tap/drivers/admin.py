@@ -12,7 +12,7 @@ from envoy_data_plane.google.protobuf import Any, Struct
 from envoy_tap.core.node import Proxy
 from envoy_tap.core.session import Session
 from envoy_tap.core.spec import as_object
-from envoy_tap.drivers.port import Can
+from envoy_tap.drivers.port import Can, DriverError
 from envoy_tap.slot.script import Setup
 
 
@@ -25,7 +25,13 @@ class AdminDriver:
     def resource(
         self, name: str, sessions: Sequence[Session], _proxy: Proxy, setup: Setup
     ) -> TypedExtensionConfig:
-        """Return what `agent.sessions.told` reads."""
+        """Return what `agent.sessions.read` reads; raises DriverError for sessions of both kinds."""
+        if len({session.socket for session in sessions}) > 1:
+            ids = ", ".join(session.id for session in sessions if session.socket)
+            raise DriverError(
+                "Envoy gives /tap to one client at a time: its connections or its HTTP exchanges, not both; "
+                f"stop the sessions of connections ({ids}), or all others"
+            )
         data = {
             "sessions": [as_object(session) for session in sorted(sessions, key=lambda each: each.id)],
             "never_paths": list(setup.policy.never_paths),

@@ -19,6 +19,7 @@ from envoy_tap.drivers.port import Driver, DriverError
 from envoy_tap.lint.preflight import PreflightError, checked
 from envoy_tap.slot.resources import slot_resource
 from envoy_tap.slot.script import Setup
+from envoy_tap.slot.slot import SOCKET_DRIVER
 from envoy_tap.slot.subscription import ResourceBuilder, SlotError
 
 DRIVERS: dict[str, Driver] = {
@@ -54,6 +55,8 @@ def resource(name: str, sessions: Sequence[Session], proxy: Proxy, setup: Setup)
 @lru_cache(maxsize=64)
 def _check(driver: str, is_native: bool, sessions: tuple[Session, ...], setup: Setup) -> None:
     """Lint what *driver* makes, once for all its proxies: their names are literals in it, and nothing more."""
+    if driver != SOCKET_DRIVER and any(session.socket for session in sessions):
+        raise DriverError(f"{driver} captures no connections; only envoy-tap agent does")
     declared = ((f"{NAMESPACE}.native_sink", "true"),) if is_native else ()
     anyone = Proxy(Node("", ""), declared)
     checked(DRIVERS[driver].resource("slot", sessions, anyone, setup), has_native_sink=is_native)

@@ -1,7 +1,8 @@
 """pcapng (draft-ietf-opsawg-pcapng): each exchange as a TCP connection that carried it in clear, for Wireshark.
 
 The packets are made up around what was captured: TLS is off, HTTP/2 is written as HTTP/1.1, the handshake and the
-segments are such as they could have been. Addresses are those that the proxy told, where it did.
+segments are such as they could have been. Addresses are those that the proxy told, where it did. A connection's own bytes
+stand in their order, at their times, between the real ends; its handshake was not seen, and is not written.
 """
 
 import io
@@ -13,6 +14,7 @@ from typing import TypeAlias
 
 from pcapng import FileWriter, blocks
 
+from envoy_tap.core.exchange import SocketEvent
 from envoy_tap.export.http1 import request_bytes, response_bytes
 from envoy_tap.export.model import About, Entry
 
@@ -86,6 +88,9 @@ class _End:
 
 def _packets(entry: Entry) -> Iterator[tuple[float, bytes]]:
     exchange = entry.exchange
+    if exchange.socket is not None:
+        yield from _moved(entry, exchange.socket)
+        return
     start_s, end_s = exchange.started_s, max(exchange.started_s, exchange.finished_s)
     client, server = _ends(entry)
     yield start_s, client.segment(server, _SYN)
@@ -99,6 +104,16 @@ def _packets(entry: Entry) -> Iterator[tuple[float, bytes]]:
     yield end_s, server.segment(client, _FIN | _ACK)
     yield end_s, client.segment(server, _FIN | _ACK)
     yield end_s, server.segment(client, _ACK)
+
+
+def _moved(entry: Entry, events: Iterable[SocketEvent]) -> Iterator[tuple[float, bytes]]:
+    peer, proxy = _ends(entry)
+    _, port = _address(entry.exchange.facts.local_address)
+    proxy.port = port or proxy.port
+    for event in events:
+        source, target = (peer, proxy) if event.is_read else (proxy, peer)
+        for piece in _pieces(event.data):
+            yield event.at_s, source.segment(target, _PSH | _ACK, piece)
 
 
 def _ends(entry: Entry) -> tuple[_End, _End]:

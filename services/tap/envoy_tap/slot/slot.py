@@ -9,6 +9,8 @@ from envoy_tap.core.session import Session
 from envoy_tap.slot.broadcast import Broadcast
 
 _DEFAULT_POLICY = Policy()
+SOCKET_DRIVER = "admin"
+"""The one driver that connections come out by."""
 
 
 class Slot:
@@ -35,7 +37,12 @@ class Slot:
         """Return the sessions that capture on *proxy*."""
         if not self.policy.allows_node(proxy.node):
             return ()
-        return tuple(session for session in self.sessions if session.nodes.selects(proxy))
+        takes_sockets = proxy.driver == SOCKET_DRIVER and self.policy.allows_sockets
+        return tuple(
+            session
+            for session in self.sessions
+            if session.nodes.selects(proxy) and (takes_sockets or not session.socket)
+        )
 
     def set(self, *sessions: Session) -> None:
         """Make *sessions* the active ones, in place of all others."""

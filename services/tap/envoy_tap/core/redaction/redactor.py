@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from envoy_tap.core.decode.codings import listed, opened
-from envoy_tap.core.exchange import Exchange, Message, Pairs
+from envoy_tap.core.exchange import Exchange, Message, Pairs, SocketEvent
 from envoy_tap.core.predicate.evaluator import joined
 from envoy_tap.core.redaction.editor import Replace
 from envoy_tap.core.redaction.json_text import hide_json, json_paths
@@ -20,6 +20,8 @@ _PLACEHOLDER = re.compile(rb"\[redacted\]|\[hmac:[0-9a-f]{16}\]")
 _JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\n\v\f\r]*[{\[]")
 _MAX_INFLATED_BYTES = 16 << 20
 _MAX_CODINGS = 2
+# What no text has.
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 class Redactor:
@@ -32,6 +34,8 @@ class Redactor:
         self._query = _encoded(rules.query)
         self._names = _encoded(rules.names)
         self._paths = json_paths(sorted(rules.paths))
+        names = b"|".join(re.escape(name.encode()) for name in sorted(rules.headers))
+        self._lines = re.compile(rb"(?im)^((?:%s):[ \t]*)([^\r\n]+)" % names) if names else None
 
     def redacted(self, exchange: Exchange) -> Exchange:
         """Return *exchange* as it may be stored."""
@@ -39,6 +43,7 @@ class Redactor:
             exchange,
             request=exchange.request and self.message(exchange.request, cut=exchange.truncated),
             response=exchange.response and self.message(exchange.response, cut=exchange.truncated),
+            socket=None if exchange.socket is None else tuple(map(self._event, exchange.socket)),
         )
 
     def message(self, message: Message, *, cut: bool = False) -> Message:
@@ -83,6 +88,15 @@ class Redactor:
 
     def _json(self, text: bytes, *, declared: bool = False) -> bytes:
         return hide_json(text, self._names, self._paths, self._replace, declared=declared)
+
+    def _event(self, event: SocketEvent) -> SocketEvent:
+        """Return *event* as it may be stored: in text, each piece by itself; in other bytes nothing can be known."""
+        data = event.data
+        if _BINARY.search(data):
+            return event
+        if self._lines is not None:
+            data = self._lines.sub(lambda found: found[1] + self._replace(found[2]), data)
+        return replace(event, data=self.body(data, b""))
 
     def _pairs(self, pairs: Pairs) -> Pairs:
         return tuple((name, self.header(name.lower(), value)) for name, value in pairs)
