@@ -70,6 +70,7 @@ FAILING = [
     "request.headers['none'] == 'b'",
     "request.auth.claims.none == 1",
     "request.json.a == 1",
+    "remote.ip != '203.0.113.7'",
     "request.auth.claims.big.all(x, request.auth.claims.big.all(y, x + y >= 0))",
 ]
 

@@ -50,6 +50,7 @@ sources = fields(
     trust_domains=["td"],
     service_accounts=["web/x"],
     ip_blocks=BLOCKS,
+    remote_ip_blocks=BLOCKS,
     request_principals=TOKENS,
 ).map(lambda given: From(**given))
 operations = fields(methods=METHODS, paths=PATHS, hosts=HOSTS, ports=[80, 443]).map(
@@ -60,6 +61,7 @@ _KEYS = {
     "request.auth.claims[role]": ["admin", "a*"],
     "request.auth.audiences": ["shop"],
     "source.ip": BLOCKS,
+    "remote.ip": BLOCKS,
     "connection.sni": ["a.example"],
 }
 conditions = st.sampled_from(list(_KEYS)).flatmap(

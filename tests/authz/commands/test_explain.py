@@ -311,3 +311,33 @@ def test_a_request_that_can_not_be_read_is_a_2(
     assert (code, shown) == (2, "")
     assert said in error
     assert "Traceback" not in error
+
+
+BLOCKED = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: all}
+spec: {rules: [{}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: blocked}
+spec:
+  action: DENY
+  rules:
+    - from: [{source: {remoteIpBlocks: [203.0.113.0/24]}}]
+    - when: [{key: remote.ip, values: [203.0.113.0/24]}]
+"""
+
+
+def test_a_client_that_is_not_known_is_said_to_be_so(run: Run, policies: Path) -> None:
+    policies.write_text(BLOCKED, "utf-8")
+    asked = ("explain", str(policies), "--address", "10.0.0.1", "--trusted-hops", "1")
+    assert run(*asked, "--header", "x-forwarded-for: 198.51.100.7, 10.0.0.1")[0] == 0
+    code, shown, _ = run(*asked, "--header", "x-forwarded-for: 203.0.113.7:80, 10.0.0.1", "--format", "json")
+    decided = json.loads(shown)
+    assert (code, decided["policy"], decided["rule"]) == (1, "blocked", 0)
+    (blocked,) = (one for one in decided["policies"] if one["policy"] == "blocked")
+    seen = {part["seen"] for rule in blocked["rules"] for part in rule["parts"]}
+    assert all(rule["matched"] for rule in blocked["rules"])
+    assert seen == {"unknown: no address of the client is known"}

@@ -96,6 +96,24 @@ TURNED = [
 ]
 
 
+UNKNOWN = [
+    pytest.param(case, request, id=f"{case['name']}: {number}")
+    for case in CASES
+    for number, request in enumerate(case.get("unknown", []))
+]
+
+
+@pytest.mark.parametrize("action", ["ALLOW", "DENY"])
+@pytest.mark.parametrize(("case", "given"), UNKNOWN)
+def test_what_can_not_be_known_is_what_each_action_has_to_fear(
+    tmp_path: Path, case: dict[str, Any], given: dict[str, Any], action: str
+) -> None:
+    loaded = list(load_policies([policy_file(tmp_path, case, action)]).policies)
+    if action == "DENY":
+        loaded.append(Policy("open", action=Action.ALLOW, rules=(Rule(),)))
+    assert not allows(loaded, case, given)
+
+
 @pytest.mark.parametrize(("case", "given", "verdict"), TURNED)
 def test_as_a_denial_it_denies_what_it_matches(
     tmp_path: Path, case: dict[str, Any], given: dict[str, Any], verdict: str

@@ -189,7 +189,7 @@ def _field(test: Test) -> Check:
         return _sure(
             all_of([one.check for one in operation_tests(Operation(**chosen), careful=test.careful)])
         )
-    return _sure(source_test(Source(**chosen), test.namespace))
+    return _sure(source_test(Source(**chosen), test.namespace, careful=test.careful))
 
 
 def _sure(check: Check | None) -> Check:

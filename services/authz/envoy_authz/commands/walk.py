@@ -11,7 +11,7 @@ from typing import Any
 from envoy_authz.commands.advice import camel
 from envoy_authz.commands.asked import Asked
 from envoy_authz.core.applicability import applies
-from envoy_authz.core.attributes import parse_key
+from envoy_authz.core.attributes import CLIENT_UNKNOWN, parse_key
 from envoy_authz.core.bodies import Unreadable
 from envoy_authz.core.checks import all_of
 from envoy_authz.core.conditions import compile_condition
@@ -33,7 +33,7 @@ _SEEN: dict[str, Callable[[Facts], object]] = {
     "service_accounts": lambda facts: facts.source.account,
     "trust_domains": lambda facts: facts.source.trust_domain,
     "ip_blocks": lambda facts: facts.source_ip,
-    "remote_ip_blocks": lambda facts: facts.remote_ip,
+    "remote_ip_blocks": lambda facts: facts.remote_ip or f"unknown: {CLIENT_UNKNOWN}",
     "methods": lambda facts: facts.method,
     "paths": lambda facts: facts.path,
     "hosts": lambda facts: facts.host,
@@ -129,7 +129,8 @@ def _of_tokens(rule: Rule, number: int, policy: Policy, facts: Facts, *, holds: 
 def _rule(rule: Rule, number: int, policy: Policy, facts: Facts, *, holds: bool) -> RuleWalk:
     careful = policy.action is Action.ALLOW
     sources = tuple(
-        tuple(_source_parts(source, place, policy, facts)) for place, source in enumerate(rule.sources)
+        tuple(_source_parts(source, place, policy, facts, careful=careful))
+        for place, source in enumerate(rule.sources)
     )
     operations = tuple(
         tuple(_operation_parts(operation, place, facts, careful=careful))
@@ -145,9 +146,11 @@ def _rule(rule: Rule, number: int, policy: Policy, facts: Facts, *, holds: bool)
     return RuleWalk(number, matched, sources, operations, conditions)
 
 
-def _source_parts(source: Source, place: int, policy: Policy, facts: Facts) -> Iterator[Part]:
+def _source_parts(
+    source: Source, place: int, policy: Policy, facts: Facts, *, careful: bool
+) -> Iterator[Part]:
     for name, values in _given(source):
-        check = source_test(Source(**{name: values}), policy.namespace)
+        check = source_test(Source(**{name: values}), policy.namespace, careful=careful)
         yield _part(f"from[{place}].source", name, values, check, facts)
 
 

@@ -13,6 +13,7 @@ _KEY = re.compile(r"([a-z]+(?:\.[a-zA-Z]+)*)((?:\[[^\[\]]+\])*)")
 _PART = re.compile(r"\[([^\[\]]+)\]")
 _SPACED = frozenset({"scope", "permission"})
 
+CLIENT_UNKNOWN = "no address of the client is known"
 Values = list[str] | Unreadable
 """What an attribute holds; nothing when it is absent."""
 Getter = Callable[[Facts], Values]
@@ -44,9 +45,14 @@ def _one(get: Callable[[Facts], str]) -> Getter:
     return values
 
 
+def _client(facts: Facts) -> Values:
+    client = facts.remote_ip
+    return Unreadable(CLIENT_UNKNOWN) if client is None else [str(client)]
+
+
 _PLAIN: Mapping[str, tuple[Compared, Getter]] = {
     "source.ip": (Compared.ADDRESS, _one(lambda facts: str(facts.source_ip or ""))),
-    "remote.ip": (Compared.ADDRESS, _one(lambda facts: str(facts.remote_ip or ""))),
+    "remote.ip": (Compared.ADDRESS, _client),
     "source.namespace": (Compared.TEXT, _one(lambda facts: facts.source.namespace)),
     "source.serviceAccount": (Compared.TEXT, _one(lambda facts: facts.source.account)),
     "source.trustDomain": (Compared.TEXT, _one(lambda facts: facts.source.trust_domain)),

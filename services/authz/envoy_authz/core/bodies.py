@@ -17,7 +17,7 @@ _MAX_DIGITS = 300
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why a body can't be read."""
+    """Why a body can't be read, or something else not be known."""
 
     reason: str
 

@@ -54,7 +54,7 @@ def _clauses(
 ) -> Iterator[Clause]:
     tests: list[Named] = []
     keys: dict[str, frozenset[str]] = {}
-    called_by = any_check([source_test(source, policy.namespace) for source in rule.sources])
+    called_by = any_check([source_test(source, policy.namespace, careful=careful) for source in rule.sources])
     callers = callers_of(rule.sources)
     if callers is not None:
         keys["caller"] = callers

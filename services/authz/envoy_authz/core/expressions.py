@@ -52,6 +52,12 @@ def _form(facts: Facts) -> object:
     return facts.form
 
 
+def _client(facts: Facts) -> object:
+    if facts.remote_ip is None:
+        raise _UnknownError
+    return str(facts.remote_ip)
+
+
 _VARIABLES: Mapping[str, tuple[str, Callable[[Facts], object]]] = {
     "request.method": ("string", lambda facts: facts.method),
     "request.path": ("string", lambda facts: facts.path),
@@ -69,7 +75,7 @@ _VARIABLES: Mapping[str, tuple[str, Callable[[Facts], object]]] = {
     "source.namespace": ("string", lambda facts: facts.source.namespace),
     "source.trust_domain": ("string", lambda facts: facts.source.trust_domain),
     "source.ip": ("string", lambda facts: str(facts.source_ip or "")),
-    "remote.ip": ("string", lambda facts: str(facts.remote_ip or "")),
+    "remote.ip": ("string", _client),
     "destination.ip": ("string", lambda facts: str(facts.destination_ip or "")),
     "destination.port": ("int", lambda facts: facts.request.destination_port),
     "connection.sni": ("string", lambda facts: facts.request.sni),
@@ -105,7 +111,7 @@ def _environment() -> Any:
 def compile_expression(text: str, *, careful: bool) -> Check:
     """Return the test of a CEL expression, which must give a boolean; raises ValueError, with the place, if it can't.
 
-    What ends as an error (no such member, a body that is cut, too many steps) does not match when *careful*, as in
+    What ends as an error (no such member, a body that is cut, an unknown client, too many steps) does not match when *careful*, as in
     an ALLOW policy, and matches otherwise.
     """
     if len(text) > MAX_CHARACTERS:

@@ -97,7 +97,7 @@ class Facts:
 
     @_Once
     def remote_ip(self) -> Address | None:
-        """Return the client's address; None if a trusted proxy wrote something else for it."""
+        """Return the client's address; None if it is not known: what a trusted proxy wrote, or the peer's, is none."""
         request = self.request
         forwarded_for = request.header("x-forwarded-for") if self._trusted_hops else None
         return parse_address(client_address(request.source_address, forwarded_for, self._trusted_hops))
