@@ -15,6 +15,7 @@ from envoy_demo.services import Service
 from envoy_sidecar.pb.ratelimit_pb2 import RateLimitDescriptor, RateLimitRequest, RateLimitResponse
 
 METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+CALLERS = 12
 LIMITS = """
 domain: edge
 descriptors:
@@ -47,6 +48,11 @@ class Answers:
     passed: int = 0
     """By the store or by the failure policy."""
 
+    @property
+    def in_flight(self) -> int:
+        """How many calls have no answer yet."""
+        return self.sent - self.decided - self.undecided - len(self.errors)
+
     def add(self, payload: bytes, took_s: float) -> None:
         answer = RateLimitResponse.FromString(payload)
         passed = answer.overall_code == RateLimitResponse.OK
@@ -62,7 +68,9 @@ class Answers:
 class Load:
     """So many callers, each with a pause between its calls; `answers` are those since the last `renew`."""
 
-    def __init__(self, service: Service, body: bytes, *, callers: int = 12, pause_s: float = 0.004) -> None:
+    def __init__(
+        self, service: Service, body: bytes, *, callers: int = CALLERS, pause_s: float = 0.004
+    ) -> None:
         self._service = service
         self._body = body
         self._callers = callers
@@ -90,8 +98,12 @@ class Load:
         return RateLimitResponse.FromString(await self._call(body, timeout=10, wait_for_ready=True))
 
     async def renew(self) -> Answers:
-        """Return what came so far, and count anew; calls in flight belong to what follows."""
+        """Count anew, and return what was counted before, once the last of those calls is answered."""
         answers, self.answers = self.answers, Answers()
+        async with asyncio.timeout(20):
+            while answers.in_flight:
+                self._came.clear()
+                await self._came.wait()
         return answers
 
     async def until_decided(self, seconds: float = 20) -> None:
@@ -129,7 +141,7 @@ class Load:
                 answers.errors.append(str(error.code()))
             else:
                 answers.add(payload, monotonic() - started_s)
-                self._came.set()
+            self._came.set()
             await asyncio.sleep(self._pause_s)
 
 
