@@ -79,6 +79,14 @@ def start(processes: Processes) -> Iterator[Subject]:
             yield Subject(
                 f"ratelimit {name}", transport, memory.process, memory.port, _RATELIMIT, body, EMPTY
             )
+        if transport == "native":
+            # As if no request had come before.
+            reading = _ready(
+                start_ratelimit(processes, _LIMITS, options=(*options, "--remember-requests", "0"))
+            )
+            yield Subject(
+                "ratelimit memory, new", transport, reading.process, reading.port, _RATELIMIT, ratelimit_body, EMPTY
+            )  # fmt: skip
         patient = (*options, "--store-timeout", "1")
         shared = _ready(start_ratelimit(processes, _LIMITS, valkey.url, patient))
         yield Subject(

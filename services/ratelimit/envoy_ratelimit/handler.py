@@ -13,6 +13,7 @@ from envoy_ratelimit.core.limiter import FailurePolicy, Limiter, Plan
 from envoy_ratelimit.core.response import STATUSES_ALONE, ResponseOptions
 from envoy_ratelimit.core.rules import Rules
 from envoy_ratelimit.core.store import BucketStore, StoreError
+from envoy_ratelimit.plans import MAX_REMEMBERED, PlanCache
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.transport.port import Answer, Call, Failure
 
@@ -27,6 +28,7 @@ class _Configuration(NamedTuple):
     rules: Rules
     limiter: Limiter
     encoder: wire.Encoder
+    plans: PlanCache
 
 
 class RateLimitHandler:
@@ -35,7 +37,8 @@ class RateLimitHandler:
     A batch sees exactly one configuration and makes at most one call of the store. It never raises and answers an RPC
     error only to a request that cannot be read (INVALID_ARGUMENT): when the store or our own code fails, requests get
     their rules' policies, or *on_store_failure*; *local* decides for those with the policy LOCAL. *response* says what
-    answers have beside the statuses. *observe* is shown each decision, once it is written down as an answer.
+    answers have beside the statuses. *observe* is shown each decision, once it is written down as an answer. Of
+    *remembered* requests it is known what they come to, so that the same bytes are read and looked up once.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class RateLimitHandler:
         local: LocalShare | None = None,
         response: ResponseOptions = STATUSES_ALONE,
         observe: Observe | None = None,
+        remembered: int = MAX_REMEMBERED,
     ) -> None:
         self._store = store
         self._policy = on_store_failure
         self._local = local
         self._response = response
         self._observe = observe
+        self._remembered = remembered
         self._store_failure = ""
         self._fallback = wire.Encoder().encode((on_store_failure is FailurePolicy.DENY, []))
         self.invalid = Tally("ratelimit.invalid_requests", "Requests that could not be read")
@@ -83,13 +88,13 @@ class RateLimitHandler:
 
     def __call__(self, calls: Sequence[Call]) -> list[Answer]:
         """Answer a batch of serialized RateLimitRequests with serialized RateLimitResponses."""
-        _, limiter, encoder = self._configuration
+        _, limiter, encoder, known = self._configuration
         answers: list[Answer] = [self._fallback] * len(calls)
         plans: list[Plan] = []
         places: list[int] = []
         for place, call in enumerate(calls):
             try:
-                plans.append(limiter.plan(*wire.read_request(call.payload)))
+                plans.append(known.young.get(call.payload) or known.find(call.payload))
                 places.append(place)
             except wire.InvalidRequestError as error:
                 self.invalid.add()
@@ -108,7 +113,8 @@ class RateLimitHandler:
 
     def _configured(self, rules: Rules) -> _Configuration:
         limiter = Limiter(rules, self._store, on_failure=self._policy, local=self._local)
-        return _Configuration(rules, limiter, wire.Encoder(self._response))
+        plans = PlanCache(lambda payload: limiter.plan(*wire.read_request(payload)), self._remembered)
+        return _Configuration(rules, limiter, wire.Encoder(self._response), plans)
 
     def _settled(self, limiter: Limiter, plans: Sequence[Plan]) -> Sequence[Decided]:
         try:

@@ -78,6 +78,7 @@ class RatelimitSidecar:
             local=LocalShare(MemoryStore(), settings.local_share),
             response=settings.response_options(),
             observe=self._observer.observe,
+            remembered=settings.remember_requests,
         )
         self._observer.metrics.hold(known_of(self._loaded.rules))
         # The handler, the store and the metrics are made for one thread at a time; the admin's /json is a second one.

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter, validators
 
 from envoy_ratelimit.options import ObservedSettings
+from envoy_ratelimit.plans import MAX_REMEMBERED
 from envoy_ratelimit.stores import DEFAULT_DENIALS_S, DEFAULT_TIMEOUT_S
 from envoy_ratelimit.stores.names import Spread
 from envoy_sidecar.settings import AdminOption, ListenOption, SettingsError
@@ -70,6 +71,13 @@ class RatelimitSettings(ObservedSettings):
             help="The share of each limit that those local buckets hold: one by the number of replicas.",
         ),
     ] = 1.0
+    remember_requests: Annotated[
+        int,
+        Parameter(
+            validator=validators.Number(gte=0, lte=1_000_000),
+            help="So many requests are known by their bytes and not read again, about 2 KB each; 0 for none.",
+        ),
+    ] = MAX_REMEMBERED
     listen: ListenOption = "127.0.0.1:8081"
     admin: AdminOption = DEFAULT_ADMIN
 

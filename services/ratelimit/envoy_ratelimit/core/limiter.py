@@ -176,6 +176,19 @@ class Limiter:
 
 
 def _conclude(plan: Plan, outcomes: Sequence[Outcome]) -> Answer:
+    if len(outcomes) == len(plan.rules):
+        # The usual request: each descriptor has a bucket, and each bucket has room.
+        passed: list[Status | None] = []
+        for rule, (allowed, remaining, reset_us) in zip(plan.rules, outcomes, strict=True):
+            if not allowed or rule is None:
+                break
+            passed.append((rule, _OK, remaining, reset_us))
+        else:
+            return False, passed
+    return _conclude_with_care(plan, outcomes)
+
+
+def _conclude_with_care(plan: Plan, outcomes: Sequence[Outcome]) -> Answer:
     over = False
     over_quota = False
     statuses: list[Status | None] = []

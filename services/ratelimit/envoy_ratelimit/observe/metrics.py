@@ -1,6 +1,7 @@
 """Decisions and hits by rule: counted as the reference counts them, with a bounded number of labels."""
 
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import NamedTuple
 
 from envoy_ratelimit.core.limiter import OVERRIDE, Answer, Plan, Verdict
@@ -21,14 +22,14 @@ RESULTS = (
 CODES = tuple(verdict.name.lower() for verdict in Verdict)
 _NEAR, _REMEMBERED = len(RESULTS) - 2, len(RESULTS) - 1
 _DECIDED = len(RESULTS)
-_OVER = Verdict.OVER_LIMIT
+_OVER = int(Verdict.OVER_LIMIT)
 _UNKNOWN_DOMAIN = "(unknown)"
 """Stands for every domain that is not configured: such names are the caller's, and must not become labels."""
 
 Name = tuple[str, str]
 """A domain, and the path of a rule, perhaps with values of the request in it."""
 Counts = dict[tuple[str, ...], int]
-_Head = tuple[float, list[int]]
+_Head = tuple[int, list[int]]
 """Of one rule: (what is left at the least for it not to be near its limit, its row)."""
 
 
@@ -177,7 +178,7 @@ class RuleMetrics:
         return _OVER if self._was_asked is None or self._was_asked(key) else _REMEMBERED
 
     def _head(self, rule: Rule, plan: Plan, place: int) -> _Head:
-        least = self._far_ratio * rule.bucket.capacity if rule.bucket is not None else 0.0
+        least = ceil(self._far_ratio * rule.bucket.capacity) if rule.bucket is not None else 0
         if rule.labelled:
             return least, self._row(rule, rule.label(plan.descriptors[place][0]), shows_values=True)
         if len(self._heads) >= _MAX_HEADS:

@@ -87,7 +87,11 @@ class MemoryStore:
                 return self._take_with_care(takes, now_us)
         if len(charges) < len(takes):
             return self._take_with_care(takes, now_us)
-        self._charge(charges, now_us)
+        for key, (after, scale) in charges.items():
+            if key in buckets:
+                buckets[key] = after
+            else:
+                self._add(key, after, scale)
         return outcomes
 
     def _take_with_care(self, takes: Sequence[Take], now_us: int) -> list[Outcome]:

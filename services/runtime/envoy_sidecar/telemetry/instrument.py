@@ -28,11 +28,14 @@ def _counted(method: str, handler: UnaryHandler, tally: Tally) -> UnaryHandler:
 
     def counted(calls: Sequence[Call]) -> Sequence[Answer]:
         answers = answer_batch(handler, calls)  # so that a handler's failure is counted, and seen in a span
-        failures = [answer for answer in answers if isinstance(answer, Failure)]
-        for failure in failures:
-            tally.add((method, failure.code.name))
-        if len(failures) < len(answers):
-            tally.add(ok, len(answers) - len(failures))
+        failures = 0
+        if Failure in set(map(type, answers)):
+            for answer in answers:
+                if isinstance(answer, Failure):
+                    failures += 1
+                    tally.add((method, answer.code.name))
+        if failures < len(answers):
+            tally.add(ok, len(answers) - failures)
         return answers
 
     return counted

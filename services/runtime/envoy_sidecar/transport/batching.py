@@ -17,15 +17,16 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 LOG = logging.getLogger(__name__)
 HANDLER_FAILED = Failure(grpc.StatusCode.INTERNAL, "the handler failed; the service's log says why")
 
+_ANSWERS = frozenset((bytes, Failure))
 _JOIN_S = 2.0
-_TRACEPARENT_LENGTH = 55
+TRACEPARENT_LENGTH = 55
 
 
 def answer_batch(handler: UnaryHandler, calls: Sequence[Call]) -> Sequence[Answer]:
     """Return the handler's answers; INTERNAL for every call if it raises, or answers too few or what is no answer."""
     try:
         answers = handler(calls)
-        if len(answers) == len(calls) and all(isinstance(answer, (bytes, Failure)) for answer in answers):
+        if len(answers) == len(calls) and set(map(type, answers)) <= _ANSWERS:
             return answers
     except Exception:
         LOG.exception("a handler raised on a batch of %d calls", len(calls))
@@ -43,7 +44,7 @@ def too_large(size: int) -> Failure:
 
 def traceparent_or_none(value: object) -> str | None:
     """Return *value* if it has the outline of a W3C traceparent, so that a handler gets the same on every transport."""
-    if not isinstance(value, str) or len(value) < _TRACEPARENT_LENGTH:
+    if not isinstance(value, str) or len(value) < TRACEPARENT_LENGTH:
         return None
     return value if value[2] == value[35] == value[52] == "-" else None
 

@@ -23,6 +23,7 @@ from envoy_sidecar.transport.batching import (
     HANDLER_FAILED,
     MAX_BATCH_CALLS,
     MAX_MESSAGE_BYTES,
+    TRACEPARENT_LENGTH,
     answer_batch,
     join,
     too_large,
@@ -187,7 +188,8 @@ class _Dispatcher(threading.Thread):
                 self._refuse(call_id, len(payload), method.too_large)
                 continue
             ids.append(call_id)
-            calls.append(Call(payload, _traceparent(key)))
+            # Without the header the key is the peer's address, which has not the outline of a traceparent.
+            calls.append(Call(payload, _traceparent(key) if key and len(key) >= TRACEPARENT_LENGTH else None))
         if not calls:
             return
         respond = self._front.respond
@@ -205,6 +207,5 @@ class _Dispatcher(threading.Thread):
             self._front.respond(call_id, answer)
 
 
-def _traceparent(key: bytes | str | None) -> str | None:
-    # Without the header the key is the peer's address, which has not the outline of a traceparent.
+def _traceparent(key: bytes | str) -> str | None:
     return traceparent_or_none(key.decode("ascii", "replace") if isinstance(key, bytes) else key)
