@@ -9,6 +9,7 @@ from envoy_authz.commands import dimensions as dim
 from envoy_authz.commands.asked import Asked
 from envoy_authz.commands.boxes import Clause, scope_tests
 from envoy_authz.commands.judge import Verdict, judge, trusted
+from envoy_authz.commands.nearby import Nearby
 from envoy_authz.commands.source import Source
 from envoy_authz.commands.space import Box, Plan, Point, Space
 from envoy_authz.core.policy import Action, Policy, Rule
@@ -66,9 +67,8 @@ def compare(old: Source, new: Source, most: int = MOST) -> Comparison:
     tried: set[Key] = set()
     scopes = [_scope_boxes(space, place, one) for place, one in enumerate((old, new))]
     everything = [box for boxes in (*space.boxes, *scopes) for box in boxes]
-    plans = sorted(
-        (space.plan(box, everything, also) for box in _changed(space, scopes, old, new)), key=_size
-    )
+    others = Nearby(everything)
+    plans = sorted((space.plan(box, others, also) for box in _changed(space, scopes, old, new)), key=_size)
     for place, plan in enumerate(plans):
         share = (most - comparison.requests) // (len(plans) - place)
         comparison.whole = comparison.whole and plan.size <= share

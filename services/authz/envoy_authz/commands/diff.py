@@ -24,8 +24,9 @@ def diff(
     Return 1 if anything changes; with *no_new_allows* only if something is allowed that was not. Raises
     SettingsError when either can't be used.
     """
-    comparison = compare(load([old], deciding), load([new], deciding), most)
-    places = (Places([old]), Places([new]))
+    before, after = load([old], deciding), load([new], deciding)
+    comparison = compare(before, after, most)
+    places = (Places(before.documents), Places(after.documents))
     if form == "json":
         print_json(_data(comparison, places))
     else:

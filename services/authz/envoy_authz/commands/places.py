@@ -1,30 +1,27 @@
 """Where each part of a policy stands in its file."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from envoy_authz.config.policies import KIND
 from envoy_authz.core.policy import Policy
-from envoy_sidecar.config.documents import Node, read_documents
-from envoy_sidecar.config.files import read_files
+from envoy_sidecar.config.documents import Node
 from envoy_sidecar.config.findings import Finding, Position
 
 Keys = tuple[str | int, ...]
 
 
 class Places:
-    """The documents that policies were read from, which must have been read without an error."""
+    """The *documents* that policies were read from, without an error."""
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    def __init__(self, documents: Iterable[Node]) -> None:
         self._documents: dict[tuple[str, str], Node] = {}
-        for file, text in read_files(paths, "policy", without_any="warning").texts.items():
-            for document in read_documents(text, str(file)):
-                kind, metadata = document.get("kind"), document.get("metadata")
-                if kind is None or kind.scalar != KIND or metadata is None:
-                    continue
-                name, namespace = metadata.get("name"), metadata.get("namespace")
-                key = (str(namespace.scalar) if namespace else "", str(name.scalar) if name else "")
-                self._documents[key] = document
+        for document in documents:
+            kind, metadata = document.get("kind"), document.get("metadata")
+            if kind is None or kind.scalar != KIND or metadata is None:
+                continue
+            name, namespace = metadata.get("name"), metadata.get("namespace")
+            key = (str(namespace.scalar) if namespace else "", str(name.scalar) if name else "")
+            self._documents[key] = document
 
     def finding(self, policy: Policy, keys: Keys, message: str, hint: str) -> Finding:
         """Return a warning at *keys* below `spec` of *policy*, or at the nearest place above that there is."""

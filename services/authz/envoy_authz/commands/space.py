@@ -17,6 +17,7 @@ from envoy_authz.commands.asked import Asked
 from envoy_authz.commands.boxes import Check, Clause, Test, clauses_of
 from envoy_authz.commands.dimensions import Value
 from envoy_authz.commands.harvest import harvest
+from envoy_authz.commands.nearby import Nearby, places, told_apart
 from envoy_authz.core.decide import PolicySet
 from envoy_authz.core.facts import Facts
 from envoy_authz.core.request import Request
@@ -32,10 +33,6 @@ class Box:
 
     clause: Clause
     masks: Mapping[str, int]
-
-    def meets(self, other: "Box") -> bool:
-        """Whether some request is in both."""
-        return all(mask & other.masks.get(name, -1) for name, mask in self.masks.items())
 
 
 @dataclass(slots=True)
@@ -77,9 +74,9 @@ class Space:
                 base = dim.put(base, dim.AUDIENCE, audiences[0])
         return base
 
-    def plan(self, box: Box, others: Sequence[Box], also: frozenset[str] = frozenset()) -> "Plan":
+    def plan(self, box: Box, others: Nearby[Box], also: frozenset[str] = frozenset()) -> "Plan":
         """Return what to try in *box*, of which *others* tell the requests apart; of *also*, all values."""
-        near = [other for other in others if other is not box and other.meets(box)]
+        near = others.to(box)
         names = dict.fromkeys(
             name for one in (box, *near) for name in (*one.masks, *sorted(one.clause.loose))
         )
@@ -95,20 +92,13 @@ class Space:
         if every:
             return list(self.taken(name, mask))
         masks = {other.masks[name] for other in near if name in other.masks}
-        kinds: dict[tuple[bool, ...], Value] = {}
-        for place, value in enumerate(self.values[name]):
-            if mask >> place & 1:
-                kinds.setdefault(tuple(bool(other >> place & 1) for other in masks), value)
-        return list(kinds.values())
+        values = self.values[name]
+        return [values[place] for place in told_apart(mask & (1 << len(values)) - 1, masks)]
 
     def taken(self, name: str, mask: int) -> Iterator[Value]:
-        """Yield the values of a dimension that *mask* has."""
+        """Return the values of a dimension that *mask* has."""
         values = self.values[name]
-        mask &= (1 << len(values)) - 1
-        while mask:
-            lowest = mask & -mask
-            yield values[lowest.bit_length() - 1]
-            mask ^= lowest
+        return (values[place] for place in places(mask & (1 << len(values)) - 1))
 
     def box(self, clause: Clause, place: int) -> Box:
         """Return the box of a clause of the set number *place*."""

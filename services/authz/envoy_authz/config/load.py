@@ -33,10 +33,12 @@ def load_policies(
     *,
     normalization: Normalization = Normalization.BASE,
     root_namespace: str = "istio-system",
+    documents: list[Node] | None = None,
 ) -> LoadedPolicies:
     """Read all policies that *paths* (files, and folders with all below them) hold, as YAML or JSON.
 
-    *normalization* is how paths will be compared, and *root_namespace* the one whose policies apply everywhere.
+    *normalization* is how paths will be compared, and *root_namespace* the one whose policies apply everywhere. To
+    *documents* what was read is added, for who wants to say where something stands.
 
     Raises InvalidConfigurationError with the findings of all files, warnings among them, when any is an error: part
     of a set of policies can allow more than the whole, when what is missing is a DENY.
@@ -48,6 +50,8 @@ def load_policies(
     places: dict[tuple[str, str, str], Position] = {}
     for file, text in found.texts.items():
         for document in _documents(text, str(file), findings):
+            if documents is not None:
+                documents.append(document)
             kind = document.get("kind")
             if kind is not None and kind.scalar == authentication.KIND:
                 read, about = authentication.read_request_authentication(document, (OUR_API_VERSION,))
