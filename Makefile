@@ -46,8 +46,9 @@ screenshots: $(STAMP) ## renew the pictures of the tap console in docs/images
 matrix: $(STAMP) $(SOVEREIGN) ## the end-to-end tests on other versions of Envoy (ENVOY=1.36 for one, TESTS=path)
 	$(BIN)/python -m tests.matrix $(if $(ENVOY),--only $(ENVOY)) $(TESTS)
 
-build/helm/helm: ## build Helm from its Go module, with which the chart is tested; takes minutes
-	GOBIN=$(CURDIR)/build/helm go install helm.sh/helm/v3/cmd/helm@v3.22.0
+build/helm/helm: ## build Helm from its Go module, with which the chart is tested; takes three minutes
+	@command -v go >/dev/null || { echo "No go: Helm is built from its Go module (https://go.dev/doc/install)"; exit 1; }
+	GOBIN=$(CURDIR)/build/helm go install -ldflags='-s -w' helm.sh/helm/v3/cmd/helm@v3.22.0
 
 bench: $(STAMP) ## measure services and transports with h2load (ROUNDS=3 ONLY=authz); writes build/bench
 	@command -v h2load >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq nghttp2-client; }

@@ -12,7 +12,14 @@ SHIPPED = sorted(path.name for path in (configs.folder() / "static").glob("*.yam
 
 
 def test_there_are_configurations() -> None:
-    assert {"edge.yaml", "authz.yaml", "authz-replicas.yaml", "ratelimit.yaml", "tap.yaml"} <= set(SHIPPED)
+    assert {
+        "edge.yaml",
+        "edge-replicas.yaml",
+        "authz.yaml",
+        "authz-replicas.yaml",
+        "ratelimit.yaml",
+        "tap.yaml",
+    } <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

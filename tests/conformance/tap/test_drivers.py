@@ -14,8 +14,8 @@ from tests.conformance.tap.checks import CHECKS
 from tests.conformance.tap.rigs import TRIED, rig
 from tests.conformance.tap.table import declared, table, written
 
-# Before 1.37 the filter is not called for answers of Envoy's own, nor tells their flags. A guard of 1.36 would call it
-# (`envoy.reloadable_features.skip_ext_proc_on_local_reply`), but takes back the mending of CVE-2025-30157.
+# Before 1.37 the filter is not called for answers of Envoy's own, nor tells their flags: to call it was CVE-2025-30157
+# (Envoy's #38818, undone by `envoy.reloadable_features.skip_ext_proc_on_local_reply: false`), until #41769 allowed it again.
 SINCE = (1, 37)
 OF_LATER_ENVOYS: Mapping[str, frozenset[Can]] = {"ext_proc": frozenset({Can.LOCAL_REPLY, Can.UPSTREAM})}
 

@@ -130,7 +130,7 @@ def _panic(service: Service, cluster: Node) -> Iterator[Diagnosis]:
     common = view.field(cluster, "common_lb_config")
     if view.field(common, "healthy_panic_threshold") is not None:
         return
-    never: dict[str, object] = {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"}
+    never: dict[str, object] = {"healthy_panic_threshold": {"value": 1}, "update_merge_window": "0s"}
     part = _part(service, cluster)
     if common is not None:
         part = Part(service, common, f"common_lb_config of cluster {view.text(cluster, 'name')}")
