@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+import httpx
 
 from envoy_demo.ports import LOOPBACK
 from envoy_demo.services import Service
@@ -40,6 +41,8 @@ class Answers:
     sent: int = 0
     errors: list[str] = field(default_factory=list)
     slowest_s: float = 0.0
+    stalled_s: float = 0.0
+    """The longest that the service took meanwhile to say that it lives, which needs neither limits nor store."""
     decided: int = 0
     """By the store, whatever it said."""
     admitted: int = 0
@@ -85,6 +88,7 @@ class Load:
         self._call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(METHOD)
         await self.ask(self._body)
         self._tasks = [asyncio.create_task(self._run()) for _ in range(self._callers)]
+        self._tasks.append(asyncio.create_task(self._watch_the_machine()))
         return self
 
     async def __aexit__(
@@ -143,6 +147,17 @@ class Load:
                 answers.add(payload, monotonic() - started_s)
             self._came.set()
             await asyncio.sleep(self._pause_s)
+
+    async def _watch_the_machine(self) -> None:
+        async with httpx.AsyncClient(timeout=20) as client:
+            while not self._ended.is_set():
+                answers = self.answers
+                started_s = monotonic()
+                await client.get(f"http://{LOOPBACK}:{self._service.admin_port}/livez")
+                stalled_s = monotonic() - started_s
+                for each in (answers, self.answers):
+                    each.stalled_s = max(each.stalled_s, stalled_s)
+                await asyncio.sleep(0.01)
 
 
 def threads_and_files(service: Service) -> tuple[int, int]:
