@@ -109,6 +109,13 @@ def retried(config: Config) -> None:
     authz(config)["grpc_service"]["retry_policy"] = {"retry_on": "reset"}
 
 
+def tried_shortly(config: Config) -> None:
+    authz(config)["grpc_service"]["retry_policy"] = {
+        "retry_on": "reset",
+        "retry_back_off": {"base_interval": "0.005s"},
+    }
+
+
 def no_rate_limits(config: Config, stage: int | None = None) -> None:
     for host in manager(config)["route_config"]["virtual_hosts"]:
         for route in host["routes"]:
@@ -225,10 +232,11 @@ FAULTS: dict[str, tuple[str, str, Change]] = {
     "panic": ("note", "panic-threshold", two_endpoints),
     "clear text": ("warning", "clear-text", elsewhere),
     "retries": ("note", "few-retries", retried),
+    "short tries": ("warning", "tries-short", tried_shortly),
     "camel case": ("error", "authz-fails-open", in_camel_case),
 }
 # Changes that come with a second finding, mended by its own fragment.
-ALSO = {"default": {"tap-waits-at-start"}}
+ALSO = {"default": {"tap-waits-at-start"}, "short tries": {"few-retries"}}
 
 
 def paste(config: Config, mend: Mend) -> None:

@@ -127,10 +127,10 @@ def test_the_services_have_their_say(
 
 
 def manifests() -> list[tuple[str, str]]:
-    kinds = {"istio": "istio.json", "envoy-gateway": "envoy-gateway.json"}
+    kinds = ("istio", "envoy-gateway", "kuma", "consul")
     return [
-        (str(file.relative_to(configs.folder())), schema)
-        for folder, schema in kinds.items()
+        (str(file.relative_to(configs.folder())), f"{folder}.json")
+        for folder in kinds
         for file in sorted((configs.folder() / folder).glob("*.yaml"))
         # These two are configuration files of the control plane, and no resources with a schema.
         if file.name not in {"meshconfig.yaml", "envoygateway.yaml"}

@@ -13,6 +13,8 @@ _AUTHORITY = re.compile(r"[A-Za-z0-9._~:\[\]-]*")
 _LONGEST_S: dict[Service, float] = {"authz": 1.0, "ratelimit": 0.25}
 _SHORTEST_S: dict[Service, float] = {"authz": 0.02, "ratelimit": 0.005}
 _DEFAULT: dict[Service, str] = {"authz": "0.2s", "ratelimit": "0.02s"}
+# Of Envoy's own accord the greatest interval between two tries is so many times the first.
+_GROWS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ def check(configuration: Configuration) -> Iterator[Diagnosis]:
         yield from _authority(call)
         if call.service != "tap":  # an xDS stream has no end
             yield from _timeout(call)
+            yield from _tries(call)
 
 
 def _client(call: Call) -> Iterator[Diagnosis]:
@@ -106,3 +109,24 @@ def _timeout(call: Call) -> Iterator[Diagnosis]:
         message = f"the timeout is {timeout:g} s"
         why = "a connection that is made while a request waits counts into it, and a busy machine is late by more"
         yield Diagnosis("timeout-short", service, "warning", node, message, why, mend)
+
+
+def _tries(call: Call) -> Iterator[Diagnosis]:
+    back_off = view.field(call.grpc_service, "retry_policy", "retry_back_off")
+    timeout = view.seconds(call.timed, "timeout")
+    if back_off is None or not timeout:
+        return
+    longest = view.seconds(back_off, "max_interval")
+    first = view.seconds(back_off, "base_interval")
+    each_try = longest if longest is not None else (first or timeout) * _GROWS
+    if each_try < timeout / 2:
+        part = Part(
+            call.service, back_off, call.manager.where(f"retry_back_off of the {call.service} filter")
+        )
+        yield part.found(
+            "tries-short",
+            "warning",
+            f"max_interval of the retries is {each_try:g} s, of a timeout of {timeout:g} s",
+            "Envoy takes it as the timeout of each try, too, and gives up what a busy service would have answered",
+            mend={"max_interval": f"{timeout / 2:g}s"},
+        )
