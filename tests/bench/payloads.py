@@ -59,6 +59,11 @@ def tap_stream() -> list[bytes]:
     return [message.SerializeToString()]
 
 
+def taps() -> bytes:
+    """Return a TakeTapsRequest: what `tap_stream` says, in one message."""
+    return tap_pb2.TakeTapsRequest(messages=tap_stream()).SerializeToString()
+
+
 def unframed(body: bytes) -> Sequence[bytes]:
     """Return the messages of a body that `framed` made."""
     messages: list[bytes] = []

@@ -20,7 +20,8 @@ from tests.bench.load import LoadError, framed
 _LIMITS = Path(__file__).with_name("limits.yaml")
 _AUTHZ = "/envoy.service.auth.v3.Authorization/Check"
 _RATELIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
-_TAP = "/envoy.service.tap.v3.TapSinkService/StreamTaps"
+_TAP = "/envoy_sidecar.tap.WholeStreams/TakeTaps"
+_TAP_STREAM = "/envoy.service.tap.v3.TapSinkService/StreamTaps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,14 @@ def start(processes: Processes) -> Iterator[Subject]:
     authz_body = framed([payloads.check_request()])
     ratelimit_body = framed([payloads.rate_limit_request("wide")])
     over_body = framed([payloads.rate_limit_request("narrow")])
-    tap_body = framed(payloads.tap_stream())
+    tap_body, stream_body = framed([payloads.taps()]), framed(payloads.tap_stream())
     valkey = start_valkey(processes)
     for transport in ("native", "grpcio"):
         options = ("--transport", transport)
         process, port = _start_empty(processes, transport)
         yield Subject(EMPTY, transport, process, port, empty.UNARY, authz_body)
         if transport == "grpcio":
-            yield Subject(EMPTY_STREAM, transport, process, port, empty.STREAM, tap_body)
+            yield Subject(EMPTY_STREAM, transport, process, port, empty.STREAM, stream_body)
         authz = _ready(start_authz(processes, folder() / "examples" / "policies", options))
         yield Subject("authz allow", transport, authz.process, authz.port, _AUTHZ, authz_body, EMPTY)
         named = _ready(
@@ -101,8 +102,12 @@ def start(processes: Processes) -> Iterator[Subject]:
                 yield Subject(
                     f"ratelimit redis, {name}", transport, service.process, service.port, _RATELIMIT, over_body, EMPTY
                 )  # fmt: skip
-    tap = _ready(start_tap(processes, processes.folder / "tap"))
-    yield Subject("tap exchange", "grpcio", tap.process, tap.port, _TAP, tap_body, EMPTY_STREAM)
+        tap = _ready(start_tap(processes, processes.folder / f"tap-{transport}", options))
+        yield Subject("tap exchange", transport, tap.process, tap.port, _TAP, tap_body, EMPTY)
+        if transport == "grpcio":
+            yield Subject(
+                "tap stream", transport, tap.process, tap.port, _TAP_STREAM, stream_body, EMPTY_STREAM
+            )
 
 
 def _start_empty(processes: Processes, transport: str) -> tuple[Process, int]:

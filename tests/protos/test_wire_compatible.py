@@ -87,6 +87,8 @@ RAW = {
     "RawRateLimitDescriptor": "RateLimitDescriptor",
     "RawRateLimitDescriptor.Entry": "RateLimitDescriptor.Entry",
 }
+# Ours alone: a frame around Envoy's messages.
+FRAMES = {"TakeTapsRequest"}
 PACKAGE = common_pb2.DESCRIPTOR.package + "."
 TYPE_NAMES = {
     value: name.removeprefix("TYPE_").lower()
@@ -108,7 +110,7 @@ def every_message() -> Iterator[Descriptor]:
 
 
 def our_messages() -> Iterator[Descriptor]:
-    return (message for message in every_message() if short(message) not in RAW)
+    return (message for message in every_message() if short(message) not in RAW.keys() | FRAMES)
 
 
 def our_enums() -> Iterator[EnumDescriptor]:

@@ -15,7 +15,7 @@ import grpc
 from envoy_demo import configs
 from envoy_demo.envoy import Envoy, start_envoy
 from envoy_demo.processes import Processes
-from envoy_sidecar.transport.port import Peer, Service
+from envoy_sidecar.transport.port import Answer, Call, Peer, Service
 from envoy_tap.collector import Collector
 from envoy_tap.core.events import Loss
 from envoy_tap.core.exchange import Exchange
@@ -26,6 +26,7 @@ from envoy_tap.slot.ecds import EcdsServer
 from envoy_tap.slot.script import Setup
 from envoy_tap.slot.slot import Slot
 from envoy_tap.slot.subscription import ResourceBuilder
+from envoy_tap.whole_streams import WholeStreams
 from tests.tap.serving import served
 
 _PATIENCE_S = 30
@@ -142,7 +143,12 @@ async def tapped(
         service = AsyncExitStack()
         processor = _recorded(Processor(collector, lambda: slot.sessions, Policy()).service(), payloads)
         at = await service.enter_async_context(
-            served(_recorded(collector.service(), payloads), processor, ecds.service())
+            served(
+                _recorded(collector.service(), payloads),
+                _recorded_calls(WholeStreams(collector), payloads),
+                processor,
+                ecds.service(),
+            )
         )
         stack.push_async_callback(service.aclose)
         upstream = Upstream()
@@ -203,3 +209,11 @@ def _recorded(service: Service, payloads: list[bytes]) -> Service:
                 yield answer
 
     return Service(service.name, streams={name: recording})
+
+
+def _recorded_calls(streams: WholeStreams, payloads: list[bytes]) -> Service:
+    def recording(calls: Sequence[Call]) -> Sequence[Answer]:
+        payloads.extend(call.payload for call in calls)
+        return streams.take(calls)
+
+    return Service(streams.service().name, unary={"TakeTaps": recording})

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envoy_sidecar.transport.batching import MAX_MESSAGE_BYTES
 from envoy_tap.core.annotations import PREFIX
 from envoy_tap.core.assembly import Assembler, Limits
 from envoy_tap.core.events import Loss
 from envoy_tap.core.exchange import Exchange, Node
 from envoy_tap.core.predicate import parse
 from envoy_tap.core.redaction.rules import NOTHING
+from envoy_tap.core.session import Limits as SessionLimits
 from envoy_tap.core.session import Session
 from envoy_tap.slot.script import Setup, render
-from envoy_tap.wire import StreamDecoder
+from envoy_tap.whole_streams import SERVICE_NAME
+from envoy_tap.wire import StreamDecoder, whole_stream
 from tests.tap.lua import Lua
 
 LUA = Lua()
@@ -55,7 +58,7 @@ local function handle_of(list, chunks, trailers)
   function handle:streamInfo() return info end
   function handle:timestampString() return "1000000" end
   function handle:trailers() return trailers and headers_of(trailers) end
-  function handle:httpCall(cluster, call, body) sent[#sent + 1] = body end
+  function handle:httpCall(cluster, call, body) sent[#sent + 1] = call[":path"] .. "\0" .. body end
   function handle:bodyChunks()
     return function()
       place = place + 1
@@ -74,7 +77,7 @@ envoy_on_response(handle_of(make.response, make.answer, make.response_trailers))
 
 
 def pushed(script: str, request: Pairs, response: Pairs, body: Sequence[bytes]) -> list[bytes]:
-    """Return the bodies of the calls that *script* makes for one exchange."""
+    """Return the calls that *script* makes for one exchange: path, a zero byte, and body."""
     table = LUA.runtime.table_from
     make = {
         b"request": table([table(pair) for pair in _coded(request)]),
@@ -101,13 +104,26 @@ def unframed(body: bytes) -> Iterator[bytes]:
         body = body[5 + size :]
 
 
+def messages_of(call: bytes) -> list[bytes]:
+    """Return the StreamTapsRequests in *call*, whichever of the two methods it is of."""
+    path, _, body = call.partition(b"\0")
+    messages = list(unframed(body))
+    if path == b"/envoy.service.tap.v3.TapSinkService/StreamTaps":
+        return messages
+    assert path == f"/{SERVICE_NAME}/TakeTaps".encode()
+    (one,) = messages
+    found = whole_stream(one)
+    assert found is not None
+    return list(found)
+
+
 def assembled(calls: Sequence[bytes]) -> list[Exchange]:
     lost: list[Loss] = []
     assembler = Assembler(Limits(), lost.append)
     found: list[Exchange] = []
     for number, call in enumerate(calls):
         decoder = StreamDecoder(number, lost.append)
-        for message in unframed(call):
+        for message in messages_of(call):
             event = decoder.decode(message)
             assert event is not None
             found += assembler.feed(event, 1.0)
@@ -143,3 +159,16 @@ def test_what_passes_comes_out_just_so(  # noqa: PLR0917 - hypothesis gives them
     assert found.request.body == found.response.body == b"".join(body)
     assert list(found.request.trailers) == answered[1:]
     assert not found.truncated
+
+
+def test_what_is_too_large_for_one_message_goes_as_a_stream() -> None:
+    limits = SessionLimits(body_bytes=16 << 20)
+    session = Session("t", "alice", "why", parse("all"), 0.0, (1 << 53) - 1, limits=limits, redaction=NOTHING)
+    body = [bytes([number]) * (1 << 20) for number in range(4)]
+    asked: Pairs = [(":method", b"PUT"), (":path", b"/")]
+    calls = pushed(render([session], Node("n", "c"), Setup()), asked, [(":status", b"200")], body)
+    assert [call.partition(b"\0")[0].rpartition(b"/")[2] for call in calls] == [b"StreamTaps"] * 2
+    assert max(len(message) for call in calls for message in messages_of(call)) < MAX_MESSAGE_BYTES
+    (found,) = assembled(calls)
+    assert found.request is not None
+    assert found.request.body == b"".join(body)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Protocol, Self
 
 from envoy_sidecar.telemetry.tally import Tally
@@ -95,6 +96,7 @@ class Collector:
         self._max_queued_bytes = max_queued_bytes
         self._arrived = asyncio.Event()
         self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     def service(self) -> Service:
@@ -117,12 +119,35 @@ class Collector:
             self.feed(decoder.end(clean=clean))
 
     def next_stream(self) -> int:
-        """Return a number for a stream of pieces, never given before."""
+        """Return a number for a stream of pieces, never given before; from any thread."""
         return next(self._streams)
 
     def feed(self, event: Event) -> None:
         """Take in an *event* that a driver of its own protocol decoded."""
         self._enqueue(self._assembler.feed(event, self._clock()))
+
+    def feed_from_thread(self, events: Sequence[Event], losses: Sequence[Loss]) -> None:
+        """Take in *events*, and count *losses*, in another thread than the loop's; returns when that is done.
+
+        So one who has much to feed waits while the loop is busy, and finds all that has come meanwhile at once.
+        """
+        if self._loop is None:
+            raise RuntimeError("the collector has not been started")
+        done: Future[None] = Future()
+
+        def take() -> None:
+            try:
+                for loss in losses:
+                    self._lose(loss)
+                for event in events:
+                    self.feed(event)
+            except BaseException as error:
+                done.set_exception(error)
+                raise
+            done.set_result(None)
+
+        self._loop.call_soon_threadsafe(take)
+        done.result()
 
     def expire(self) -> None:
         """Give out as incomplete what has waited too long; called every second while the collector runs."""
@@ -133,7 +158,7 @@ class Collector:
         self._enqueue(self._assembler.flush())
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self._tasks = (loop.create_task(self._write_all()), loop.create_task(self._expire_regularly()))
         return self
 

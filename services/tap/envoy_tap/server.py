@@ -40,6 +40,7 @@ from envoy_tap.slot.script import Setup
 from envoy_tap.slot.slot import Slot
 from envoy_tap.slot.subscription import ResourceBuilder
 from envoy_tap.storage.open import opened
+from envoy_tap.whole_streams import WholeStreams
 
 LOG = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class TapSidecar:
         )
         self.services: Sequence[Service] = (
             self._collector.service(),
+            WholeStreams(self._collector).service(),
             self._processor.service(),
             self.ecds.service(),
         )

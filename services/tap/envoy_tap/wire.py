@@ -46,6 +46,14 @@ _PIECES = {
 }
 
 
+def whole_stream(payload: bytes) -> Sequence[bytes] | None:
+    """Return the serialized StreamTapsRequests in *payload* (a serialized TakeTapsRequest); None for anything else."""
+    try:
+        return tap_pb2.TakeTapsRequest.FromString(payload).messages
+    except DecodeError:
+        return None
+
+
 class StreamDecoder:
     """Decodes one RPC stream; holds the identifier, which comes in the stream's first message only.
 

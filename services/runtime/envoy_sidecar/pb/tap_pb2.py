@@ -26,7 +26,7 @@ from envoy_sidecar.pb import common_pb2 as envoy__sidecar_dot_pb_dot_common__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65nvoy_sidecar/pb/tap.proto\x12\x10\x65nvoy_sidecar.pb\x1a\x1d\x65nvoy_sidecar/pb/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x01\n\x11StreamTapsRequest\x12\x42\n\nidentifier\x18\x01 \x01(\x0b\x32..envoy_sidecar.pb.StreamTapsRequest.Identifier\x12\x10\n\x08trace_id\x18\x02 \x01(\x04\x12-\n\x05trace\x18\x03 \x01(\x0b\x32\x1e.envoy_sidecar.pb.TraceWrapper\x1a\x42\n\nIdentifier\x12$\n\x04node\x18\x01 \x01(\x0b\x32\x16.envoy_sidecar.pb.Node\x12\x0e\n\x06tap_id\x18\x02 \x01(\t\"\x14\n\x12StreamTapsResponse\"\xcd\x02\n\x0cTraceWrapper\x12\x42\n\x13http_buffered_trace\x18\x01 \x01(\x0b\x32#.envoy_sidecar.pb.HttpBufferedTraceH\x00\x12Q\n\x1bhttp_streamed_trace_segment\x18\x02 \x01(\x0b\x32*.envoy_sidecar.pb.HttpStreamedTraceSegmentH\x00\x12\x46\n\x15socket_buffered_trace\x18\x03 \x01(\x0b\x32%.envoy_sidecar.pb.SocketBufferedTraceH\x00\x12U\n\x1dsocket_streamed_trace_segment\x18\x04 \x01(\x0b\x32,.envoy_sidecar.pb.SocketStreamedTraceSegmentH\x00\x42\x07\n\x05trace\"O\n\x04\x42ody\x12\x12\n\x08\x61s_bytes\x18\x01 \x01(\x0cH\x00\x12\x13\n\tas_string\x18\x02 \x01(\tH\x00\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x42\x0b\n\tbody_type\"q\n\nConnection\x12\x30\n\rlocal_address\x18\x01 \x01(\x0b\x32\x19.envoy_sidecar.pb.Address\x12\x31\n\x0eremote_address\x18\x02 \x01(\x0b\x32\x19.envoy_sidecar.pb.Address\"\xd6\x03\n\x11HttpBufferedTrace\x12<\n\x07request\x18\x01 \x01(\x0b\x32+.envoy_sidecar.pb.HttpBufferedTrace.Message\x12=\n\x08response\x18\x02 \x01(\x0b\x32+.envoy_sidecar.pb.HttpBufferedTrace.Message\x12;\n\x15\x64ownstream_connection\x18\x03 \x01(\x0b\x32\x1c.envoy_sidecar.pb.Connection\x12\x39\n\x13upstream_connection\x18\x04 \x01(\x0b\x32\x1c.envoy_sidecar.pb.Connection\x1a\xcb\x01\n\x07Message\x12.\n\x07headers\x18\x01 \x03(\x0b\x32\x1d.envoy_sidecar.pb.HeaderValue\x12$\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x16.envoy_sidecar.pb.Body\x12/\n\x08trailers\x18\x03 \x03(\x0b\x32\x1d.envoy_sidecar.pb.HeaderValue\x12\x39\n\x15headers_received_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x03\n\x18HttpStreamedTraceSegment\x12\x10\n\x08trace_id\x18\x01 \x01(\x04\x12\x36\n\x0frequest_headers\x18\x02 \x01(\x0b\x32\x1b.envoy_sidecar.pb.HeaderMapH\x00\x12\x34\n\x12request_body_chunk\x18\x03 \x01(\x0b\x32\x16.envoy_sidecar.pb.BodyH\x00\x12\x37\n\x10request_trailers\x18\x04 \x01(\x0b\x32\x1b.envoy_sidecar.pb.HeaderMapH\x00\x12\x37\n\x10response_headers\x18\x05 \x01(\x0b\x32\x1b.envoy_sidecar.pb.HeaderMapH\x00\x12\x35\n\x13response_body_chunk\x18\x06 \x01(\x0b\x32\x16.envoy_sidecar.pb.BodyH\x00\x12\x38\n\x11response_trailers\x18\x07 \x01(\x0b\x32\x1b.envoy_sidecar.pb.HeaderMapH\x00\x42\x0f\n\rmessage_piece\"\xae\x03\n\x0bSocketEvent\x12-\n\ttimestamp\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x04read\x18\x02 \x01(\x0b\x32\".envoy_sidecar.pb.SocketEvent.ReadH\x00\x12\x34\n\x05write\x18\x03 \x01(\x0b\x32#.envoy_sidecar.pb.SocketEvent.WriteH\x00\x12\x36\n\x06\x63losed\x18\x04 \x01(\x0b\x32$.envoy_sidecar.pb.SocketEvent.ClosedH\x00\x12\x30\n\nconnection\x18\x05 \x01(\x0b\x32\x1c.envoy_sidecar.pb.Connection\x12\x0f\n\x07seq_num\x18\x06 \x01(\x04\x1a,\n\x04Read\x12$\n\x04\x64\x61ta\x18\x01 \x01(\x0b\x32\x16.envoy_sidecar.pb.Body\x1a\x41\n\x05Write\x12$\n\x04\x64\x61ta\x18\x01 \x01(\x0b\x32\x16.envoy_sidecar.pb.Body\x12\x12\n\nend_stream\x18\x02 \x01(\x08\x1a\x08\n\x06\x43losedB\x10\n\x0e\x65vent_selector\"=\n\x0cSocketEvents\x12-\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.envoy_sidecar.pb.SocketEvent\"\xb9\x01\n\x13SocketBufferedTrace\x12\x10\n\x08trace_id\x18\x01 \x01(\x04\x12\x30\n\nconnection\x18\x02 \x01(\x0b\x32\x1c.envoy_sidecar.pb.Connection\x12-\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x1d.envoy_sidecar.pb.SocketEvent\x12\x16\n\x0eread_truncated\x18\x04 \x01(\x08\x12\x17\n\x0fwrite_truncated\x18\x05 \x01(\x08\"\xd5\x01\n\x1aSocketStreamedTraceSegment\x12\x10\n\x08trace_id\x18\x01 \x01(\x04\x12\x32\n\nconnection\x18\x02 \x01(\x0b\x32\x1c.envoy_sidecar.pb.ConnectionH\x00\x12.\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x1d.envoy_sidecar.pb.SocketEventH\x00\x12\x30\n\x06\x65vents\x18\x04 \x01(\x0b\x32\x1e.envoy_sidecar.pb.SocketEventsH\x00\x42\x0f\n\rmessage_pieceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65nvoy_sidecar/pb/tap.proto\x12\x10\x65nvoy_sidecar.pb\x1a\x1d\x65nvoy_sidecar/pb/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x01\n\x11StreamTapsRequest\x12\x42\n\nidentifier\x18\x01 \x01(\x0b\x32..envoy_sidecar.pb.StreamTapsRequest.Identifier\x12\x10\n\x08trace_id\x18\x02 \x01(\x04\x12-\n\x05trace\x18\x03 \x01(\x0b\x32\x1e.envoy_sidecar.pb.TraceWrapper\x1a\x42\n\nIdentifier\x12$\n\x04node\x18\x01 \x01(\x0b\x32\x16.envoy_sidecar.pb.Node\x12\x0e\n\x06tap_id\x18\x02 \x01(\t\"\x14\n\x12StreamTapsResponse\"#\n\x0fTakeTapsRequest\x12\x10\n\x08messages\x18\x01 \x03(\x0c\"\xcd\x02\n\x0cTraceWrapper\x12\x42\n\x13http_buffered_trace\x18\x01 \x01(\x0b\x32#.envoy_sidecar.pb.HttpBufferedTraceH\x00\x12Q\n\x1bhttp_streamed_trace_segment\x18\x02 \x01(\x0b\x32*.envoy_sidecar.pb.HttpStreamedTraceSegmentH\x00\x12\x46\n\x15socket_buffered_trace\x18\x03 \x01(\x0b\x32%.envoy_sidecar.pb.SocketBufferedTraceH\x00\x12U\n\x1dsocket_streamed_trace_segment\x18\x04 \x01(\x0b\x32,.envoy_sidecar.pb.SocketStreamedTraceSegmentH\x00\x42\x07\n\x05trace\"O\n\x04\x42ody\x12\x12\n\x08\x61s_bytes\x18\x01 \x01(\x0cH\x00\x12\x13\n\tas_string\x18\x02 \x01(\tH\x00\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x42\x0b\n\tbody_type\"q\n\nConnection\x12\x30\n\rlocal_address\x18\x01 \x01(\x0b\x32\x19.envoy_sidecar.pb.Address\x12\x31\n\x0eremote_address\x18\x02 \x01(\x0b\x32\x19.envoy_sidecar.pb.Address\"\xd6\x03\n\x11HttpBufferedTrace\x12<\n\x07request\x18\x01 \x01(\x0b\x32+.envoy_sidecar.pb.HttpBufferedTrace.Message\x12=\n\x08response\x18\x02 \x01(\x0b\x32+.envoy_sidecar.pb.HttpBufferedTrace.Message\x12;\n\x15\x64ownstream_connection\x18\x03 \x01(\x0b\x32\x1c.envoy_sidecar.pb.Connection\x12\x39\n\x13upstream_connection\x18\x04 \x01(\x0b\x32\x1c.envoy_sidecar.pb.Connection\x1a\xcb\x01\n\x07Message\x12.\n\x07headers\x18\x01 \x03(\x0b\x32\x1d.envoy_sidecar.pb.HeaderValue\x12$\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x16.envoy_sidecar.pb.Body\x12/\n\x08trailers\x18\x03 \x03(\x0b\x32\x1d.envoy_sidecar.pb.HeaderValue\x12\x39\n\x15headers_received_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x03\n\x18HttpStreamedTraceSegment\x12\x10\n\x08trace_id\x18\x01 \x01(\x04\x12\x36\n\x0frequest_headers\x18\x02 \x01(\x0b\x32\x1b.envoy_sidecar.pb.HeaderMapH\x00\x12\x34\n\x12request_body_chunk\x18\x03 \x01(\x0b\x32\x16.envoy_sidecar.pb.BodyH\x00\x12\x37\n\x10request_trailers\x18\x04 \x01(\x0b\x32\x1b.envoy_sidecar.pb.HeaderMapH\x00\x12\x37\n\x10response_headers\x18\x05 \x01(\x0b\x32\x1b.envoy_sidecar.pb.HeaderMapH\x00\x12\x35\n\x13response_body_chunk\x18\x06 \x01(\x0b\x32\x16.envoy_sidecar.pb.BodyH\x00\x12\x38\n\x11response_trailers\x18\x07 \x01(\x0b\x32\x1b.envoy_sidecar.pb.HeaderMapH\x00\x42\x0f\n\rmessage_piece\"\xae\x03\n\x0bSocketEvent\x12-\n\ttimestamp\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x04read\x18\x02 \x01(\x0b\x32\".envoy_sidecar.pb.SocketEvent.ReadH\x00\x12\x34\n\x05write\x18\x03 \x01(\x0b\x32#.envoy_sidecar.pb.SocketEvent.WriteH\x00\x12\x36\n\x06\x63losed\x18\x04 \x01(\x0b\x32$.envoy_sidecar.pb.SocketEvent.ClosedH\x00\x12\x30\n\nconnection\x18\x05 \x01(\x0b\x32\x1c.envoy_sidecar.pb.Connection\x12\x0f\n\x07seq_num\x18\x06 \x01(\x04\x1a,\n\x04Read\x12$\n\x04\x64\x61ta\x18\x01 \x01(\x0b\x32\x16.envoy_sidecar.pb.Body\x1a\x41\n\x05Write\x12$\n\x04\x64\x61ta\x18\x01 \x01(\x0b\x32\x16.envoy_sidecar.pb.Body\x12\x12\n\nend_stream\x18\x02 \x01(\x08\x1a\x08\n\x06\x43losedB\x10\n\x0e\x65vent_selector\"=\n\x0cSocketEvents\x12-\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.envoy_sidecar.pb.SocketEvent\"\xb9\x01\n\x13SocketBufferedTrace\x12\x10\n\x08trace_id\x18\x01 \x01(\x04\x12\x30\n\nconnection\x18\x02 \x01(\x0b\x32\x1c.envoy_sidecar.pb.Connection\x12-\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x1d.envoy_sidecar.pb.SocketEvent\x12\x16\n\x0eread_truncated\x18\x04 \x01(\x08\x12\x17\n\x0fwrite_truncated\x18\x05 \x01(\x08\"\xd5\x01\n\x1aSocketStreamedTraceSegment\x12\x10\n\x08trace_id\x18\x01 \x01(\x04\x12\x32\n\nconnection\x18\x02 \x01(\x0b\x32\x1c.envoy_sidecar.pb.ConnectionH\x00\x12.\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x1d.envoy_sidecar.pb.SocketEventH\x00\x12\x30\n\x06\x65vents\x18\x04 \x01(\x0b\x32\x1e.envoy_sidecar.pb.SocketEventsH\x00\x42\x0f\n\rmessage_pieceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,30 +39,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMTAPSREQUEST_IDENTIFIER']._serialized_end=333
   _globals['_STREAMTAPSRESPONSE']._serialized_start=335
   _globals['_STREAMTAPSRESPONSE']._serialized_end=355
-  _globals['_TRACEWRAPPER']._serialized_start=358
-  _globals['_TRACEWRAPPER']._serialized_end=691
-  _globals['_BODY']._serialized_start=693
-  _globals['_BODY']._serialized_end=772
-  _globals['_CONNECTION']._serialized_start=774
-  _globals['_CONNECTION']._serialized_end=887
-  _globals['_HTTPBUFFEREDTRACE']._serialized_start=890
-  _globals['_HTTPBUFFEREDTRACE']._serialized_end=1360
-  _globals['_HTTPBUFFEREDTRACE_MESSAGE']._serialized_start=1157
-  _globals['_HTTPBUFFEREDTRACE_MESSAGE']._serialized_end=1360
-  _globals['_HTTPSTREAMEDTRACESEGMENT']._serialized_start=1363
-  _globals['_HTTPSTREAMEDTRACESEGMENT']._serialized_end=1761
-  _globals['_SOCKETEVENT']._serialized_start=1764
-  _globals['_SOCKETEVENT']._serialized_end=2194
-  _globals['_SOCKETEVENT_READ']._serialized_start=2055
-  _globals['_SOCKETEVENT_READ']._serialized_end=2099
-  _globals['_SOCKETEVENT_WRITE']._serialized_start=2101
-  _globals['_SOCKETEVENT_WRITE']._serialized_end=2166
-  _globals['_SOCKETEVENT_CLOSED']._serialized_start=2168
-  _globals['_SOCKETEVENT_CLOSED']._serialized_end=2176
-  _globals['_SOCKETEVENTS']._serialized_start=2196
-  _globals['_SOCKETEVENTS']._serialized_end=2257
-  _globals['_SOCKETBUFFEREDTRACE']._serialized_start=2260
-  _globals['_SOCKETBUFFEREDTRACE']._serialized_end=2445
-  _globals['_SOCKETSTREAMEDTRACESEGMENT']._serialized_start=2448
-  _globals['_SOCKETSTREAMEDTRACESEGMENT']._serialized_end=2661
+  _globals['_TAKETAPSREQUEST']._serialized_start=357
+  _globals['_TAKETAPSREQUEST']._serialized_end=392
+  _globals['_TRACEWRAPPER']._serialized_start=395
+  _globals['_TRACEWRAPPER']._serialized_end=728
+  _globals['_BODY']._serialized_start=730
+  _globals['_BODY']._serialized_end=809
+  _globals['_CONNECTION']._serialized_start=811
+  _globals['_CONNECTION']._serialized_end=924
+  _globals['_HTTPBUFFEREDTRACE']._serialized_start=927
+  _globals['_HTTPBUFFEREDTRACE']._serialized_end=1397
+  _globals['_HTTPBUFFEREDTRACE_MESSAGE']._serialized_start=1194
+  _globals['_HTTPBUFFEREDTRACE_MESSAGE']._serialized_end=1397
+  _globals['_HTTPSTREAMEDTRACESEGMENT']._serialized_start=1400
+  _globals['_HTTPSTREAMEDTRACESEGMENT']._serialized_end=1798
+  _globals['_SOCKETEVENT']._serialized_start=1801
+  _globals['_SOCKETEVENT']._serialized_end=2231
+  _globals['_SOCKETEVENT_READ']._serialized_start=2092
+  _globals['_SOCKETEVENT_READ']._serialized_end=2136
+  _globals['_SOCKETEVENT_WRITE']._serialized_start=2138
+  _globals['_SOCKETEVENT_WRITE']._serialized_end=2203
+  _globals['_SOCKETEVENT_CLOSED']._serialized_start=2205
+  _globals['_SOCKETEVENT_CLOSED']._serialized_end=2213
+  _globals['_SOCKETEVENTS']._serialized_start=2233
+  _globals['_SOCKETEVENTS']._serialized_end=2294
+  _globals['_SOCKETBUFFEREDTRACE']._serialized_start=2297
+  _globals['_SOCKETBUFFEREDTRACE']._serialized_end=2482
+  _globals['_SOCKETSTREAMEDTRACESEGMENT']._serialized_start=2485
+  _globals['_SOCKETSTREAMEDTRACESEGMENT']._serialized_end=2698
 # @@protoc_insertion_point(module_scope)

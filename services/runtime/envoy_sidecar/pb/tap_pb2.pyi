@@ -31,6 +31,12 @@ class StreamTapsResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class TakeTapsRequest(_message.Message):
+    __slots__ = ("messages",)
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, messages: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class TraceWrapper(_message.Message):
     __slots__ = ("http_buffered_trace", "http_streamed_trace_segment", "socket_buffered_trace", "socket_streamed_trace_segment")
     HTTP_BUFFERED_TRACE_FIELD_NUMBER: _ClassVar[int]

@@ -1,10 +1,14 @@
--- Sends each targeted exchange to the tap service as two StreamTaps calls for each session: one for the request, one
--- for the response. script.py puts a head before this, which holds literals only, and the parts F, P and R.
+-- Sends each targeted exchange to the tap service as two calls for each session, one for the request and one for the
+-- response, each with the messages of a StreamTaps stream: a request that hangs, or is reset, is told as soon as it has
+-- passed. script.py puts a head before this, which holds literals only, and the parts F, P and R.
 local NAMESPACE = "envoy_tap"
 -- How long a call may wait for a busy service; what it carries is held for so long, and nothing else waits for it.
 local TIMEOUT_MS = 10000
 -- Below gRPC's usual limit of 4 MiB a message.
 local PIECE_BYTES = 1048576
+-- Messages of so many bytes together go as one unary call, which costs the service a tenth of a stream.
+local WHOLE_BYTES = 3145728
+local WHOLE_PATH, STREAM_PATH = "/envoy_sidecar.tap.WholeStreams/TakeTaps", "/envoy.service.tap.v3.TapSinkService/StreamTaps"
 local TWO_52 = 4503599627370496
 -- Field numbers of HttpStreamedTraceSegment: headers, body chunk, trailers.
 local REQUEST, RESPONSE = {2, 3, 4}, {5, 6, 7}
@@ -104,10 +108,11 @@ local function read(handle, half)
 end
 
 local function send_to(handle, half, session, body)
-  local out, told = {}, half.told[session.tap_id] or ""
+  local out, size, told = {}, 0, half.told[session.tap_id] or ""
   local function add(field, content)
     local message = number(2, half.id) .. delimited(3, delimited(2, number(1, half.id) .. delimited(field, content)))
-    out[#out + 1] = framed(#out == 0 and identifier(session) .. message or message)
+    if #out == 0 then message = identifier(session) .. message end
+    out[#out + 1], size = message, size + #message
   end
   local truncated = half.truncated or #body > session.body_cap
   body = R.body(string.sub(body, 1, session.body_cap), half.content_type, half.encoding, session, truncated)
@@ -115,13 +120,17 @@ local function send_to(handle, half, session, body)
   for first = 1, #body, PIECE_BYTES do add(half.fields[2], delimited(1, string.sub(body, first, first + PIECE_BYTES - 1))) end
   if truncated then add(half.fields[2], number(3, 1)) end
   if half.trailers then add(half.fields[3], header_map(session, half.trailers)) end
+  local whole = size <= WHOLE_BYTES
+  -- TakeTapsRequest has them in its field 1.
+  for place, message in ipairs(out) do out[place] = whole and delimited(1, message) or framed(message) end
+  local content = table.concat(out)
   handle:httpCall(CLUSTER, {
     [":method"] = "POST",
-    [":path"] = "/envoy.service.tap.v3.TapSinkService/StreamTaps",
+    [":path"] = whole and WHOLE_PATH or STREAM_PATH,
     [":authority"] = "envoy-tap",
     ["content-type"] = "application/grpc",
     ["te"] = "trailers",
-  }, table.concat(out), TIMEOUT_MS, true)
+  }, whole and framed(content) or content, TIMEOUT_MS, true)
 end
 
 local function send(handle, half)
