@@ -61,9 +61,35 @@ def signed(claims: Mapping[str, Any], key: Any = EC_KEY, algorithm: str = "ES256
 async def test_an_issuers_token_says_who_one_is(issuers: Path) -> None:
     found = read_issuers(issuers)
     claims = {**CLAIMS, "groups": ["everyone", "sre"], "org": {"teams": ["payments", "a b"]}}
-    assert await found.person(signed(claims)) == Person("alice", Role.OPERATOR, frozenset({"payments"}))
+    one = await found.person(signed(claims))
+    assert one is not None
+    assert replace(one, subject="") == Person("alice", Role.OPERATOR, frozenset({"payments"}))
     by_ed = signed({**CLAIMS, "groups": "sre-leads other"}, ED_KEY, "EdDSA", kid="ed")
-    assert await found.person(by_ed) == Person("alice", Role.ADMIN)
+    assert await found.person(by_ed) == Person("alice", Role.ADMIN, subject=one.subject)
+
+
+async def test_a_person_is_an_issuers_subject_and_a_name_that_two_issuers_give_is_two(
+    issuers: Path,
+) -> None:
+    other = FILE.removeprefix("\nissuers:\n").replace("login", "other")
+    issuers.write_text(f"{FILE}    name: email\n{other}    name: email\n", "utf-8")
+    found = read_issuers(issuers)
+
+    async def person(**claims: Any) -> Person:
+        read = await found.person(signed({**CLAIMS, "email": "al", **claims}))
+        assert read is not None
+        return read
+
+    al, renamed = await person(), await person(email="alice2")
+    other_al, namesake = await person(iss="https://other.example.com/"), await person(sub="another")
+    assert renamed.is_who(al.name, al.subject)
+    for each in (other_al, namesake, Person("al", Role.OPERATOR)):
+        assert not each.is_who(al.name, al.subject)
+        assert each.may_be_who(al.name, al.subject), "so none of them can approve what al asked for"
+    theirs = replace(asked(), team="payments", who=al.name, subject=al.subject)
+    assert [Rules([]).controls(each, theirs) for each in (al, renamed, other_al, namesake)] == [
+        *(True, True, False, False)
+    ]
 
 
 def unsigned() -> str:

@@ -91,7 +91,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, issuer: str) -> Iterator[G
         )
         (folder / "jwt.yaml").write_text(
             f"issuers: [{{issuer: {ISSUER!r}, audiences: [envoy-tap], jwks: '{issuer}/keys', algorithms: [ES256], "
-            "role: {claim: groups, operator: [sre]}, teams: teams}]",
+            "name: email, role: {claim: groups, operator: [sre]}, teams: teams}]",
             "utf-8",
         )
         rules = folder / "rules.yaml"
@@ -105,7 +105,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, issuer: str) -> Iterator[G
 
 
 def by_issuer(**claims: Any) -> str:
-    known = {"iss": ISSUER, "aud": "envoy-tap", "sub": "jane", "groups": ["sre"], "exp": 4_000_000_000}
+    known = {
+        "iss": ISSUER,
+        "aud": "envoy-tap",
+        "sub": "007",
+        "email": "jane",
+        "groups": ["sre"],
+        "exp": 4_000_000_000,
+    }
     return jwt.encode({**known, **claims}, KEY, "ES256", headers={"kid": "one"})
 
 
@@ -121,6 +128,22 @@ def test_a_session_waits_for_another_person_whoever_vouches_for_them(guarded: Gu
     approved = guarded.ask("POST", f"{one}/approve", by_issuer(teams=["payments"]))
     assert (approved.json()["state"], approved.json()["approved_by"]) == ("active", "jane")
     assert guarded.ask("POST", f"{one}/stop", "otto" * 4).json()["state"] == "stopped"
+
+
+def test_a_name_makes_nobody_another_person_nor_the_same(guarded: Guarded) -> None:
+    started = guarded.ask("POST", SESSIONS, by_issuer(teams=["payments"]), {"why": "INC-2"})
+    one = f"{SESSIONS}/{started.json()['id']}"
+    assert started.json()["who"] == "jane"
+
+    def approved(**claims: Any) -> int:
+        return guarded.ask("POST", f"{one}/approve", by_issuer(**claims)).status
+
+    assert approved(email="joan", teams=["payments"]) == 403, "the same subject under another name"
+    assert approved(sub="008", teams=["payments"]) == 403, "the same name, which nobody can tell apart"
+    assert guarded.ask("GET", one, by_issuer(email="joan")).status == 200, "her own"
+    assert guarded.ask("GET", one, by_issuer(sub="008")).status == 404, "somebody else's"
+    assert approved(sub="008", email="june", teams=["payments"]) == 200
+    assert guarded.ask("POST", f"{one}/stop", by_issuer()).json()["state"] == "stopped"
 
 
 def test_a_change_of_the_rules_counts_and_a_broken_one_is_said(guarded: Guarded) -> None:

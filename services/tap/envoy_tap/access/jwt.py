@@ -1,5 +1,7 @@
 """People by JWT (RFC 7519): whom an issuer vouches for, and in which role."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 MAX_TOKEN_CHARS = 8192
 _LEEWAY_S = 30
 _MAX_TEAMS = 64
+_SUBJECT_CHARS = 32
 # No colon: the names of those who came without a token have one.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@|+/-]{0,127}")
 _TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -71,9 +74,8 @@ class Issuer:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or not held:
             return None
         teams = _texts(_claim(claims, self.team_claim)) if self.team_claim else []
-        return Person(
-            name, max(held), frozenset(each for each in teams[:_MAX_TEAMS] if _TEAM.fullmatch(each))
-        )
+        teams = [each for each in teams[:_MAX_TEAMS] if _TEAM.fullmatch(each)]
+        return Person(name, max(held), frozenset(teams), _subject(self.issuer, claims.get("sub"), name))
 
 
 class Issuers:
@@ -94,6 +96,12 @@ class Issuers:
         # What a header declares critical must be understood (RFC 7515, 4.1.11), and nothing is.
         issuer = self._by_name.get(str(claims.get("iss")))
         return None if issuer is None or "crit" in header else await issuer.person(token, header)
+
+
+def _subject(issuer: str, sub: object, name: str) -> str:
+    """Return one text for a person of *issuer*; without a subject it is the name that tells them apart."""
+    who = ["sub", sub] if isinstance(sub, str) and sub else ["name", name]
+    return hashlib.sha256(json.dumps([issuer, *who]).encode()).hexdigest()[:_SUBJECT_CHARS]
 
 
 def _fits(of_key: str, of_token: str) -> bool:

@@ -27,8 +27,21 @@ MAY = {
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who asks, in which role, and of which teams."""
+    """Who asks, in which role, and of which teams.
+
+    `subject` is, for who came by an issuer, one text for the issuer and its subject (RFC 7519, 4.1.1 and 4.1.2): names may
+    be changed, and two issuers may give the same one. It is empty for who came otherwise, whose name is their own.
+    """
 
     name: str
     role: Role
     teams: frozenset[str] = frozenset()
+    subject: str = ""
+
+    def is_who(self, name: str, subject: str) -> bool:
+        """Whether this is the person of that *name* and *subject*."""
+        return self.subject == subject and (bool(subject) or self.name == name)
+
+    def may_be_who(self, name: str, subject: str) -> bool:
+        """Whether this may be that person: one of the same name is not taken for another."""
+        return self.name == name or self.is_who(name, subject)

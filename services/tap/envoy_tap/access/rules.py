@@ -75,7 +75,7 @@ class Rules:
         return (
             self.rules is None
             or person.role is Role.ADMIN
-            or person.name == session.who
+            or person.is_who(session.who, session.subject)
             or any(rule.team == session.team for rule in self._of(person))
         )
 

@@ -111,6 +111,7 @@ SCHEMAS: Mapping[str, Schema] = {
         {
             "id": _TEXT,
             "who": _TEXT,
+            "subject": _TEXT,
             "why": _TEXT,
             "predicate": _TEXT,
             "nodes": _SELECTOR,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -51,7 +52,8 @@ class SessionRoutes:
         """POST /sessions."""
 
         async def agreed(asked_for: Session) -> Session:
-            session = self._desk.authority.rules.granted(person, asked_for)
+            granted = self._desk.authority.rules.granted(person, asked_for)
+            session = replace(granted, subject=person.subject)
             await self._desk.recorder.done(person, "start", session.id, **target(session))
             return session
 
@@ -73,7 +75,7 @@ class SessionRoutes:
         """POST /sessions/{id}/approve."""
         session_id = asked.session_id(request)
         session = self._desk.controlled(person, session_id).session
-        if session.who == person.name:
+        if person.may_be_who(session.who, session.subject):
             raise DeniedError("session", "is your own; another person must approve it")
         await self._desk.recorder.done(person, "approve", session_id, who=session.who)
         return JSONAnswer(as_data(await self._desk.registry.approve(session_id, person.name)))

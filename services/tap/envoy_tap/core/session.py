@@ -57,7 +57,7 @@ MAXIMA = Limits(duration_s=24 * 3600, exchanges=100_000, bytes=1 << 30, body_byt
 class Session:
     """What was asked for; times are unix seconds, `expires_at_s` whole ones.
 
-    `team` is whose rule allowed it; of `paths` (templates) one must fit, if there are any. One that `needs_approval`
+    `subject` tells people of the same name apart (see `access.Person`). `team` is whose rule allowed it; of `paths` (templates) one must fit, if there are any. One that `needs_approval`
     begins to wait for it, until `expires_at_s`. `socket`: it wants the bytes of connections, in place of HTTP exchanges.
     """
 
@@ -74,6 +74,7 @@ class Session:
     paths: tuple[str, ...] = ()
     needs_approval: bool = False
     socket: bool = False
+    subject: str = ""
 
 
 class State(StrEnum):

@@ -54,6 +54,7 @@ def as_object(session: Session) -> dict[str, Any]:
     return {
         "id": session.id,
         "who": session.who,
+        "subject": session.subject,
         "why": session.why,
         "predicate": printed(session.predicate),
         "nodes": {
@@ -90,6 +91,7 @@ def stored(data: Mapping[str, Any]) -> Session:
     return replace(
         session,
         expires_at_s=expires_at_s,
+        subject=_optional_text(data.get("subject", ""), "subject"),
         team=_optional_text(data["team"], "team"),
         paths=tuple(_texts(data["paths"], "paths")),
         needs_approval=bool(data["needs_approval"]),
