@@ -109,48 +109,43 @@ def session_text(session: dict[str, Any]) -> str:
 
 
 def sessions_table(found: list[dict[str, Any]]) -> Table:
-    """Return all sessions, a row each."""
+    """Return all sessions, a row each: below who and why, the predicate, so that 80 columns hold them."""
     whole = [Column(name, no_wrap=True, min_width=len(name)) for name in ("State", "Until", "Exchanges")]
-    told = [Column(name, overflow="fold") for name in ("Who", "Why", "Predicate")]
+    told = Column("Who, why and what", overflow="fold", ratio=1)
     rows = (
         (
             each["id"],
             each["state"],
             _when(each["expires_at_s"])[-8:],
             f"{each['counts'].get('captured', 0)}/{each['limits']['exchanges']}",
-            each["who"],
-            each["why"],
-            each["predicate"],
+            (f"{each['who']}: {each['why']}", each["predicate"]),
         )
         for each in found
     )
-    return _table([Column("ID", no_wrap=True, min_width=_ID_CHARS), *whole, *told], rows)
+    return _table([Column("ID", no_wrap=True, min_width=_ID_CHARS), *whole, told], rows)
 
 
 def exchanges_table(found: list[dict[str, Any]]) -> Table:
-    """Return the exchanges of a session, a row each."""
+    """Return the exchanges of a session, a row each: below the request, its proxy and what is amiss with it."""
     columns = [
         Column("Seq", justify="right", no_wrap=True),
         Column("Time", no_wrap=True),
-        Column("Node", overflow="fold"),
-        Column("Method", no_wrap=True),
-        Column("Path", overflow="fold", ratio=1),
         Column("Status", no_wrap=True),
         Column("ms", justify="right", no_wrap=True),
         Column("Bytes", justify="right", no_wrap=True),
-        Column("Flags", overflow="fold"),
+        Column("Request", overflow="fold", ratio=1),
     ]
     rows = (
         (
             str(each["seq"]),
             f"{_time(each['time']):%H:%M:%S.%f}"[:-3],
-            each["node"]["id"],
-            each["method"] or "-",
-            f"{each['authority'] or ''}{each['path'] or '-'}",
             str(each["status"] or "-"),
             "-" if each["duration_ms"] is None else f"{each['duration_ms']:.1f}",
             str(each["request_bytes"] + each["response_bytes"]),
-            " ".join(each["flags"]),
+            (
+                f"{each['method'] or '-'} {each['authority'] or ''}{each['path'] or '-'}",
+                " ".join((f"on {each['node']['id']}", *each["flags"])),
+            ),
         )
         for each in found
     )
@@ -202,10 +197,12 @@ def _slot(node: dict[str, Any]) -> str:
     return "taken" if node["acked_version"] == node["sent_version"] else "sent, not answered yet"
 
 
-def _table(columns: list[Column], rows: Iterable[tuple[str, ...]]) -> Table:
+def _table(columns: list[Column], rows: Iterable[tuple[str | tuple[str, ...], ...]]) -> Table:
+    """Return *rows* as a table; a cell is a text, or several, one below the other."""
     table = Table(*columns, box=None)
     for row in rows:
-        table.add_row(*(Text(plain(text)) for text in row))
+        cells = ((cell,) if isinstance(cell, str) else cell for cell in row)
+        table.add_row(*(Text("\n".join(map(plain, cell))) for cell in cells))
     return table
 
 

@@ -15,6 +15,7 @@ from envoy_tap.client import SessionClient
 from envoy_tap.commands import following
 from envoy_tap.commands.meter import Meter
 from envoy_tap.commands.output import Format, underlined
+from envoy_tap.shown import sessions_table
 from tests.tap.building import exchange
 from tests.tap.commands.desk import Desk, Shell
 from tests.tap.export.samples import BINARY, CUT, HOSTILE, ORDER, request, response
@@ -231,6 +232,29 @@ def test_a_token_comes_from_a_file_or_the_environment(
 def test_a_service_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     ran = Shell("127.0.0.1:1", capsys)("list")
     assert (ran.code, ran.err) == (
-        1,
+        2,
         "envoy-tap: no answer from 127.0.0.1:1: [Errno 111] Connection refused\n",
     )
+
+
+def test_the_table_of_sessions_fits_80_columns_and_breaks_no_word() -> None:
+    session = {
+        "id": "0123456789ab",
+        "state": "exhausted",
+        "expires_at_s": 1,
+        "counts": {"captured": 1000},
+        "limits": {"exchanges": 1000},
+        "who": "olga@example.com",
+        "why": "INC-1234: 502 at the checkout\x1b[2J",
+        "predicate": 'path like "/orders/**" and status >= 500',
+    }
+    told = Console(width=80, file=StringIO(), record=True)
+    told.print(sessions_table([session]))
+    lines = [line.rstrip() for line in told.export_text().splitlines()]
+    assert len(lines) == 5
+    assert lines[1].endswith("1000/1000  olga@example.com: INC-1234: 502")
+    assert [line.strip() for line in lines[2:]] == [
+        r"at the checkout\x1b[2J",
+        'path like "/orders/**" and status',
+        ">= 500",
+    ]

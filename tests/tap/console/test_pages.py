@@ -90,7 +90,7 @@ def test_the_wheel_has_all_of_it(tmp_path: Path) -> None:
 def test_the_command_says_where_the_page_is_or_why_it_is_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-    assert console(admin=f"127.0.0.1:{port}") == 1
+    assert console(admin=f"127.0.0.1:{port}") == 2
     assert "start it with envoy-tap serve" in capsys.readouterr().err
     assert console(admin="unix:/run/tap.sock") == 2
     assert "no browser reaches unix:/run/tap.sock" in capsys.readouterr().err

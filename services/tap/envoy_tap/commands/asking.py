@@ -64,7 +64,7 @@ LOCAL = Service()
 
 
 def ask(service: Service, do: Callable[[SessionClient], int], *, predicate: str = "") -> int:
-    """Run *do* and return its exit code; what goes wrong is said on stderr.
+    """Run *do* and return its exit code; what goes wrong is said on stderr: 1 if the service refuses, 2 without an answer.
 
     *predicate* is what was sent as one, so that the service's complaint can be shown in it.
     """
@@ -85,7 +85,7 @@ def ask(service: Service, do: Callable[[SessionClient], int], *, predicate: str 
             sys.stderr.write(underlined(predicate, error.position) + "\n")
         if error.status == 401:  # noqa: PLR2004 -- RFC 9110, 15.5.2
             sys.stderr.write(f"  set {TOKEN_VARIABLE}, or give --token-file FILE\n")
-        return EXIT_FINDINGS
+        return EXIT_USAGE if error.status is None else EXIT_FINDINGS
 
 
 def named(client: SessionClient, session: str) -> str:

@@ -31,7 +31,7 @@ def console(
         admin_client.get(address, "/livez")
     except httpx.HTTPError as error:
         sys.stderr.write(f"envoy-tap: no answer from {address}: {error}; start it with envoy-tap serve\n")
-        return EXIT_FINDINGS
+        return EXIT_USAGE
     url = f"{address.url}/"
     sys.stdout.write(f"{url}\n")
     if open_ and not webbrowser.open(url):
