@@ -68,12 +68,17 @@ async def test_an_issuers_token_says_who_one_is(issuers: Path) -> None:
     assert await found.person(by_ed) == Person("alice", Role.ADMIN, subject=one.subject)
 
 
-async def test_a_person_is_an_issuers_subject_and_a_name_that_two_issuers_give_is_two(
-    issuers: Path,
-) -> None:
+@pytest.fixture
+def two_issuers(issuers: Path) -> Path:
     other = FILE.removeprefix("\nissuers:\n").replace("login", "other")
     issuers.write_text(f"{FILE}    name: email\n{other}    name: email\n", "utf-8")
-    found = read_issuers(issuers)
+    return issuers
+
+
+async def test_a_person_is_an_issuers_subject_and_a_name_that_two_issuers_give_is_two(
+    two_issuers: Path,
+) -> None:
+    found = read_issuers(two_issuers)
 
     async def person(**claims: Any) -> Person:
         read = await found.person(signed({**CLAIMS, "email": "al", **claims}))
