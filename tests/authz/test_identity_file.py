@@ -116,3 +116,14 @@ def test_a_broken_identity_leaves_the_old_one_and_a_plug_in_that_is_not_used_is_
         with pytest.raises(InvalidConfigurationError, match=says):
             sidecar.reload()
         assert "'origin': 'https://shop.example'" in str(sidecar.describe())
+
+
+def test_several_workers_say_that_each_remembers_its_own_proofs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "policies").mkdir()
+    file = write(tmp_path, f"{HEAD}spec: {{dpop: {{origin: 'https://shop.example'}}}}\n")
+    AuthzSidecar([tmp_path / "policies"], identity=file).reload()
+    assert "DPoP" not in caplog.text
+    AuthzSidecar([tmp_path / "policies"], identity=file, workers=2).reload()
+    assert "each of 2 workers remembers the DPoP proofs" in caplog.text

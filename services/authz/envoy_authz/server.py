@@ -45,6 +45,7 @@ class AuthzSidecar:
     """A `Sidecar` that decides by the policies in *paths* (files, or folders with all below them).
 
     *identity* is the file that says how callers are known; *authenticators* and *deciders* are the plug-ins to use.
+    *workers* is how many processes serve it.
     Raises InvalidConfigurationError when they can't be used.
     """
 
@@ -62,6 +63,7 @@ class AuthzSidecar:
         log: DecisionLog | None = None,
         log_attributes: Sequence[str] = (),
         timing: Timing | None = None,
+        workers: int = 1,
     ) -> None:
         self._paths = paths
         self._options = options
@@ -69,6 +71,7 @@ class AuthzSidecar:
         self._plugins = (tuple(authenticators), tuple(deciders))
         self._log = log
         self._attributes = tuple(log_attributes)
+        self._workers = workers
         self._ring = KeyRing(timing)
         # Kept by reloads: a proof of possession that was used stays used.
         self._senders = SenderChecker(time.time)
@@ -102,6 +105,7 @@ class AuthzSidecar:
             log=settings.make_log(),
             log_attributes=settings.log_attribute,
             timing=settings.key_timing,
+            workers=settings.workers,
         )
 
     @property
@@ -225,4 +229,11 @@ class AuthzSidecar:
         loaded = self._loaded.policies
         for finding in loaded.warnings:
             LOG.warning("%s", finding)
+        origin = self._loaded.identity.origin
+        if self._workers > 1 and (origin or loaded.authentications):
+            LOG.log(
+                logging.WARNING if origin else logging.INFO,
+                "each of %d workers remembers the DPoP proofs that it saw: one may be used again at another within 60 s",
+                self._workers,
+            )
         return f"policies: {len(loaded.policies)}, files: {len(loaded.files)}"

@@ -1,9 +1,11 @@
 """What was captured, as operators read it: pages, single exchanges, and what a predicate finds among them."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from envoy_tap.core.predicate import Expr, matches
 from envoy_tap.core.record import exchange_of, summary
@@ -12,6 +14,11 @@ from envoy_tap.storage.port import MAX_SEQ, Span, Store
 _CHUNK = 64
 _MAX_SCANNED = 5000
 PREVIEWED = 500
+_THREADS = 2
+"""How many readings are done at once, of all viewers."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class NoExchangeError(KeyError):
@@ -37,6 +44,8 @@ class Archive:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        # Of their own: a filter over many exchanges takes seconds, and what is captured must not wait for a thread.
+        self._threads = ThreadPoolExecutor(_THREADS, "archive")
 
     async def page(
         self, session_id: str, span: Span, wanted: Expr | None = None, *, whole: bool = False
@@ -45,23 +54,28 @@ class Archive:
 
         With a predicate at most 5000 exchanges are looked through at once; `Page.next` says where to go on.
         """
-        return await asyncio.to_thread(self._page, session_id, span, wanted, whole=whole)
+        return await self._in_thread(self._page, session_id, span, wanted, whole=whole)
 
     async def one(self, session_id: str, seq: int) -> Mapping[str, Any]:
         """Return an exchange (`core.record.as_object`); raises NoExchangeError if there is none."""
         span = Span(after=seq - 1, before=seq + 1, limit=1)
-        found = await asyncio.to_thread(self._store.exchanges, session_id, span)
+        found = await self._in_thread(self._store.exchanges, session_id, span)
         if not found:
             raise NoExchangeError(f"{session_id}/{seq}")
         return found[0][1]
 
     async def last_seq(self, session_id: str) -> int:
         """Return the number of a session's newest exchange, 0 without one."""
-        return await asyncio.to_thread(self._store.last_seq, session_id)
+        return await self._in_thread(self._store.last_seq, session_id)
 
     async def preview(self, session_ids: Sequence[str], wanted: Expr) -> tuple[int, int]:
         """Return how many of the newest exchanges of these sessions were looked at, and how many fulfil *wanted*."""
-        return await asyncio.to_thread(self._preview, session_ids, wanted)
+        return await self._in_thread(self._preview, session_ids, wanted)
+
+    async def _in_thread(self, do: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, partial(do, *arguments, **named)
+        )
 
     def walk(
         self, session_id: str, ranges: Sequence[tuple[int, int]] = ((1, MAX_SEQ),), wanted: Expr | None = None

@@ -341,3 +341,11 @@ def test_a_client_that_is_not_known_is_said_to_be_so(run: Run, policies: Path) -
     seen = {part["seen"] for rule in blocked["rules"] for part in rule["parts"]}
     assert all(rule["matched"] for rule in blocked["rules"])
     assert seen == {"unknown: no address of the client is known"}
+
+
+def test_a_decider_is_said_not_to_be_asked(run: Run, policies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ("explain", str(policies), *GOOD)
+    assert "may decide otherwise" not in run(*asked)[2]
+    assert "note: office-hours may decide otherwise" in run(*asked, "--decider", "office-hours")[2]
+    monkeypatch.setenv("AUTHZ_DECIDER", "office-hours")
+    assert "office-hours" in run("diff", str(policies), str(policies))[2]

@@ -9,6 +9,7 @@ from cyclopts import Parameter, validators
 
 from envoy_authz.authenticators.configured import IdentitySettings, make_authenticator
 from envoy_authz.authenticators.request_authentication import RequestAuthenticator
+from envoy_authz.commands.output import say
 from envoy_authz.config import LoadedPolicies, load_policies
 from envoy_authz.config.identity import load_identity
 from envoy_authz.core import Action, Authenticator, Normalization, Options, PathAmbiguity, PolicySet
@@ -49,6 +50,12 @@ class Deciding:
     identity: Annotated[
         Path | None, Parameter(help="File that says how callers are known: peers, JWT-SVIDs, API keys.")
     ] = None
+    decider: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(), help="Plug-in that the service asks first: it is not asked here, and that is said."
+        ),
+    ] = ()
 
     @property
     def options(self) -> Options:
@@ -80,6 +87,11 @@ def load(paths: Sequence[Path], deciding: Deciding | None) -> Source:
     """Return the policies of *paths*. Raises SettingsError, with all findings, if they can't be used."""
     chosen = deciding or Deciding()
     options = chosen.options
+    if chosen.decider:
+        names = ", ".join(chosen.decider)
+        say(
+            f"note: {names} may decide otherwise (--decider), and is not asked here: `check` asks the service"
+        )
     documents: list[Node] = []
     try:
         loaded = load_policies(
