@@ -90,7 +90,7 @@ class Collector:
         self._clock = clock
         self._assembler = Assembler(limits, self._lose)
         self._streams = itertools.count()
-        self._queue: deque[Exchange] = deque()
+        self._queue: deque[tuple[Exchange, int]] = deque()
         self._queued_bytes = 0
         self._max_queued = max_queued
         self._max_queued_bytes = max_queued_bytes
@@ -188,7 +188,7 @@ class Collector:
                 self._lose(Loss.QUEUE_FULL)
                 self._intake.lose(admitted, Loss.QUEUE_FULL)
                 continue
-            self._queue.append(admitted)
+            self._queue.append((admitted, size_bytes))
             self._queued_bytes += size_bytes
             self._arrived.set()
 
@@ -203,7 +203,8 @@ class Collector:
             if len(self._queue) < _MAX_BATCH and not self._stopping:
                 await asyncio.sleep(_WRITE_INTERVAL_S)
 
-    async def _write(self, batch: Sequence[Exchange]) -> None:
+    async def _write(self, queued: Sequence[tuple[Exchange, int]]) -> None:
+        batch = [exchange for exchange, _ in queued]
         try:
             refused = await asyncio.to_thread(self._store, batch)
         except Exception:
@@ -217,7 +218,7 @@ class Collector:
             else:
                 self._lose(loss)
                 self._intake.lose(exchange, loss)
-        self._queued_bytes -= sum(exchange.size_bytes for exchange in batch)
+        self._queued_bytes -= sum(size_bytes for _, size_bytes in queued)
 
     def _store(self, batch: Sequence[Exchange]) -> Mapping[int, Loss]:
         return self._sink.write([self._intake.redacted(exchange) for exchange in batch])

@@ -16,6 +16,7 @@ SOURCE_PRINCIPAL = ":tap-source-principal"
 FACTS = {each.name: f"{PREFIX}{each.name.replace('_', '-')}" for each in fields(Facts)}
 """The annotation of each fact; of the request or of the response, whichever knows it."""
 
+_FACT_OF = {annotation: name for name, annotation in FACTS.items()}
 _MAX_LATENCY_S = 24 * 3600
 _MAX_SKEW_S = 24 * 3600
 _MAX_CHARS = 1024
@@ -39,7 +40,8 @@ def taken_off(exchange: Exchange) -> tuple[Exchange, Told]:
     """
     if exchange.socket is not None:
         return exchange, Told()
-    request, response = _annotations(exchange.request), _annotations(exchange.response)
+    plain_request, request = _apart(exchange.request)
+    plain_response, response = _apart(exchange.response)
     started_s, finished_s = _time_s(request), _time_s(response)
     is_plausible = (
         started_s is not None
@@ -54,11 +56,11 @@ def taken_off(exchange: Exchange) -> tuple[Exchange, Told]:
     )
     plain = replace(
         exchange,
-        request=_without(exchange.request),
-        response=_without(exchange.response),
+        request=plain_request,
+        response=plain_response,
         source_address=_text(request, SOURCE_ADDRESS),
         source_principal=_text(request, SOURCE_PRINCIPAL),
-        facts=Facts(**{name: _text(response, each) or _text(request, each) for name, each in FACTS.items()}),
+        facts=Facts(**_facts(request) | _facts(response)),
         started_s=started_s if is_plausible and started_s is not None else exchange.started_s,
         finished_s=finished_s if is_plausible and finished_s is not None else exchange.finished_s,
     )
@@ -70,11 +72,24 @@ def told(values: dict[str, str]) -> Pairs:
     return tuple((name, value.encode()) for name, value in values.items() if value)
 
 
-def _annotations(message: Message | None) -> Mapping[str, bytes]:
-    """Return the first value of each annotation."""
+def _apart(message: Message | None) -> tuple[Message | None, Mapping[str, bytes]]:
+    """Return *message* without its annotations, and the first value of each."""
     if message is None:
-        return {}
-    return {name: value for name, value in reversed(message.headers) if name.startswith(PREFIX)}
+        return None, {}
+    plain: list[tuple[str, bytes]] = []
+    annotations: dict[str, bytes] = {}
+    for pair in message.headers:
+        if pair[0].startswith(PREFIX):
+            annotations.setdefault(*pair)
+        else:
+            plain.append(pair)
+    return Message(tuple(plain), message.body, message.trailers), annotations
+
+
+def _facts(annotations: Mapping[str, bytes]) -> dict[str, str]:
+    """Return those facts that are told and not empty."""
+    told = {_FACT_OF[name]: _text(annotations, name) for name in annotations if name in _FACT_OF}
+    return {name: text for name, text in told.items() if text}
 
 
 def _time_s(annotations: Mapping[str, bytes]) -> float | None:
@@ -84,9 +99,3 @@ def _time_s(annotations: Mapping[str, bytes]) -> float | None:
 
 def _text(annotations: Mapping[str, bytes], name: str) -> str:
     return annotations.get(name, b"")[:_MAX_CHARS].decode(errors="backslashreplace")
-
-
-def _without(message: Message | None) -> Message | None:
-    if message is None:
-        return None
-    return replace(message, headers=tuple(pair for pair in message.headers if not pair[0].startswith(PREFIX)))

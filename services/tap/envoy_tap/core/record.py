@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ _PSEUDO = ("method", "scheme", "authority", "path")
 _STATUS = re.compile(rb"[0-9]{3}")
 _GRPC_STATUS = re.compile(rb"[0-9]{1,2}")
 _EMPTY = Message()
+_FACTS = tuple(each.name for each in fields(Facts))
 
 
 def as_object(exchange: Exchange) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def as_object(exchange: Exchange) -> dict[str, Any]:
             "address": exchange.source_address or None,
             "principal": exchange.source_principal or None,
         },
-        "facts": {name: value for name, value in asdict(exchange.facts).items() if value},
+        "facts": {name: value for name in _FACTS if (value := getattr(exchange.facts, name))},
         "request": exchange.request and _request(exchange.request),
         "response": exchange.response and _response(exchange.response),
         "flags": {"truncated": exchange.truncated, "incomplete": exchange.incomplete},

@@ -118,25 +118,29 @@ class SqliteStore:
         """Keep *exchanges* in one transaction, and return the number of each."""
         with self._locked():
             sealer = self._sealer(session_id)
-        found = [
-            (exchange, json.dumps(as_object(exchange), separators=(",", ":")).encode())
-            for exchange in exchanges
-        ]
+        found = [(exchange, _json(as_object(exchange))) for exchange in exchanges]
         with self._locked() as db, _transaction(db):
             row = db.execute("SELECT last_seq FROM session WHERE id = ?", (session_id,)).fetchone()
             if row is None:
                 raise KeyError(session_id)
             numbers = range(row[0] + 1, row[0] + 1 + len(found))
             held_bytes = 0
-            for seq, (exchange, data) in zip(numbers, found, strict=True):
-                line = json.dumps(summary(exchange, seq), separators=(",", ":")).encode()
-                sealed = {
-                    table: sealer.seal(text, f"{session_id}/{seq}/{table}")
-                    for table, text in (("summary", line), ("payload", data))
-                }
-                for table, text in sealed.items():
-                    db.execute(f"INSERT INTO {table} VALUES (?, ?, ?)", (session_id, seq, text))  # noqa: S608 - ours
-                    held_bytes += len(text)
+            for table, texts in (
+                (
+                    "summary",
+                    (
+                        _json(summary(exchange, seq))
+                        for seq, (exchange, _) in zip(numbers, found, strict=True)
+                    ),
+                ),
+                ("payload", (data for _, data in found)),
+            ):
+                rows = [
+                    (session_id, seq, sealer.seal(text, f"{session_id}/{seq}/{table}"))
+                    for seq, text in zip(numbers, texts, strict=True)
+                ]
+                db.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", rows)  # noqa: S608 - ours
+                held_bytes += sum(len(sealed) for _, _, sealed in rows)
             db.execute(
                 "UPDATE session SET last_seq = last_seq + ?, bytes = bytes + ? WHERE id = ?",
                 (len(found), held_bytes, session_id),
@@ -235,6 +239,10 @@ class SqliteStore:
     def _locked(self) -> Iterator[sqlite3.Connection]:
         with self._lock, _told():
             yield self._db
+
+
+def _json(data: Mapping[str, Any]) -> bytes:
+    return json.dumps(data, separators=(",", ":")).encode()
 
 
 @contextmanager
