@@ -48,12 +48,18 @@ def unpack(batch: Sequence[Sequence[Take]], reply: Sequence[int]) -> list[list[O
         outcomes: list[Outcome] = []
         for _, spec, cost, _ in takes:
             allowed, whole, part = reply[at] == 1, reply[at + 1], reply[at + 2]
+            at += _FIELDS
             if isinstance(spec, BucketSpec):
-                state = whole * spec.scale + part
+                _capacity, interval, scale, span, _ceiling = spec
+                ahead = (whole - now_us) * scale + part
+                if allowed and 0 <= ahead <= span:
+                    # The usual take; `outcome` is written out for speed.
+                    outcomes.append((True, (span - ahead) // interval, -(-ahead // scale)))
+                    continue
+                state = whole * scale + part
             else:
                 state = _window(spec, whole, part, previous)
             outcomes.append(outcome(spec, state, now_us, cost, allowed=allowed))
-            at += _FIELDS
         results.append(outcomes)
     return results
 
