@@ -139,6 +139,25 @@ def test_without_a_store_local_buckets_hold_their_share(tmp_path: Path) -> None:
     asyncio.run(sidecar.stop())
 
 
+@pytest.mark.parametrize("denials", [0.0, 1.0])
+async def test_a_store_that_is_not_reached_is_said_before_any_request(
+    tmp_path: Path, valkey: Valkey, denials: float
+) -> None:
+    write(tmp_path, "a", 4)
+    away = f"127.0.0.1:{free_port()}"
+    sidecar = RatelimitSidecar(
+        RatelimitSettings(
+            config=(tmp_path,), store=valkey.url, store_per_second=f"redis://{away}", store_denials=denials
+        )
+    )
+    assert sidecar.concerns() == ()
+    await sidecar.start()
+    await until(lambda: bool(sidecar.concerns()))
+    (concern,) = sidecar.concerns()
+    assert concern.startswith(f"the bucket store is not reached; requests get 'allow' until it is: {away} ")
+    await sidecar.stop()
+
+
 def test_refusals_that_are_only_remembered_are_told_apart(tmp_path: Path, valkey: Valkey) -> None:
     write(tmp_path, "remembered", 1)
     sidecar = RatelimitSidecar(RatelimitSettings(config=(tmp_path,), store=valkey.url, store_timeout=5))

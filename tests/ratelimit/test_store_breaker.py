@@ -204,11 +204,14 @@ def test_a_fault_of_ours_does_not_end_the_attempts() -> None:
         attempts.append(1)
         if len(attempts) < 3:
             raise ZeroDivisionError
+        assert keeper.why_down() == "ZeroDivisionError"
         return thing
 
     keeper = Keeper("faulty", make)
+    assert keeper.why_down() == ""
     keeper.start()
     until(lambda: keeper.breaker.state is State.HALF_OPEN)
+    assert keeper.why_down() == ""
     assert keeper.get(soon_s()) is thing
     keeper.close()
 

@@ -61,6 +61,9 @@ class OneLane:
     def start(self) -> None:
         self.only[0].start()
 
+    def why_down(self) -> str:
+        return self.only[0].why_down()
+
     def close(self) -> None:
         self.only[0].close()
 

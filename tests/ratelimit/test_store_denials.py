@@ -39,6 +39,9 @@ class Remote(MemoryStore):
     def start(self) -> None:
         """It is there."""
 
+    def why_down(self) -> str:
+        return ""
+
     def take(self, batch: Sequence[Sequence[Take]]) -> list[list[Outcome]]:
         self.batches += 1
         if self.down:

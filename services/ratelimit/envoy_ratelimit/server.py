@@ -143,9 +143,15 @@ class RatelimitSidecar:
         }
 
     def concerns(self) -> Sequence[str]:
-        """Return what was left out at the start, why the control plane's newest limits don't hold, if the store fails."""
+        """Return what was left out at the start, why the control plane's newest limits don't hold, if the store fails.
+
+        A store that is away says so before a batch has needed it, too.
+        """
         left_out = tuple(f"left out: {finding}" for finding in self._left_out)
         failure = self._handler.store_failure
+        if not failure and isinstance(self._store, RemoteStore) and (why := self._store.why_down()):
+            policy = self._settings.on_store_failure
+            failure = f"the bucket store is not reached; requests get {policy!r} until it is: {why}"
         return (
             *left_out,
             *(self._xds.trouble if self._xds is not None else ()),
@@ -157,10 +163,10 @@ class RatelimitSidecar:
 
         The store is reached in the meantime, or later.
         """
-        if isinstance(self._store, RemoteStore):
-            self._store.start()
         for note in (*self._notes, *self.concerns()):
             LOG.warning("%s", note)
+        if isinstance(self._store, RemoteStore):
+            self._store.start()
         self._run(self._observer.run())
         if self._xds is not None:
             self._run(self._xds.run())

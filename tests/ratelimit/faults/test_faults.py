@@ -57,9 +57,13 @@ def metric(service: Service, name: str, **labels: str) -> float:
 
 def says_that_the_store_failed(service: Service) -> bool:
     """Tell whether the service's `/readyz` does."""
+    return "\nthe bucket store failed; requests get 'allow' until it is back: " in readiness(service)
+
+
+def readiness(service: Service) -> str:
+    """Return what `/readyz` says, with status 200."""
     with urlopen(f"http://{LOOPBACK}:{service.admin_port}/readyz", timeout=10) as answer:
-        text: str = answer.read().decode()
-    return "\nthe bucket store failed; requests get 'allow' until it is back: " in text
+        return str(answer.read().decode())
 
 
 async def test_a_store_that_hangs_costs_one_batch_its_wait_and_is_exact_afterwards(
@@ -125,12 +129,17 @@ async def test_a_service_starts_without_its_store_and_is_exact_when_it_appears(p
     server.process.kill()
     # So that none is given up that the store then counts, however busy the machine.
     service = serve(processes, server.url, "--store-timeout", "5")
+    said = f"the bucket store is not reached; requests get 'allow' until it is: {LOOPBACK}:{server.port}"
+    await asyncio.to_thread(
+        service.process.until, lambda: said in readiness(service) or None, "a store that is not reached"
+    )
     async with Load(service, request("narrow", "new"), callers=4) as load:
         await load.until_undecided()
         assert_all_answered_in_time(await load.renew())
         start_server(processes, port=server.port)
         await load.until_decided()
     assert load.answers.errors == []
+    assert readiness(service) == "ready\n"
     assert (await remaining(service, "narrow", "new")) == 3000 - load.answers.admitted
 
 

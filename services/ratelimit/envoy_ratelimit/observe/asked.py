@@ -15,6 +15,9 @@ class StartedStore(BucketStore, Protocol):
     def start(self) -> None:
         """Begin to connect."""
 
+    def why_down(self) -> str:
+        """Say why it cannot be asked now; empty if it can."""
+
 
 class AskedStore:
     """A store that knows what it was asked since `begin`; it stands below what remembers refusals."""
@@ -29,6 +32,10 @@ class AskedStore:
     def start(self) -> None:
         """Begin to connect."""
         self._store.start()
+
+    def why_down(self) -> str:
+        """Say why the store cannot be asked now; empty if it can."""
+        return self._store.why_down()
 
     def close(self) -> None:
         """Close the store."""

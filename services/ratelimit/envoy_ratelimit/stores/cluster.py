@@ -88,6 +88,14 @@ class ClusterSite:
         """See Site."""
         self._map.start()
 
+    def why_down(self) -> str:
+        """See Site: of the first primary that is not asked, or of the map while there is none."""
+        slots = self._newest
+        if slots is None:
+            return self._map.why_down()
+        lanes = [self._lanes.get(node) for node in sorted(slots.nodes, key=str)]
+        return next((why for lane in lanes if lane is not None and (why := lane.why_down())), "")
+
     def close(self) -> None:
         """See Site."""
         self._ended = True

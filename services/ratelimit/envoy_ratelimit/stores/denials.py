@@ -20,6 +20,9 @@ class RemoteStore(BucketStore, Protocol):
     def start(self) -> None:
         """Begin to connect, so that the first batch need not wait for it."""
 
+    def why_down(self) -> str:
+        """Say why a server of it cannot be asked now; empty if none is known to be away. From any thread."""
+
 
 class _Seen(NamedTuple):
     """What a bucket was like when a batch went out that the store decided later."""
@@ -65,6 +68,10 @@ class DenialCache:
     def start(self) -> None:
         """Begin to connect."""
         self.store.start()
+
+    def why_down(self) -> str:
+        """See RemoteStore."""
+        return self.store.why_down()
 
     def forget(self) -> None:
         """Ask the store about every bucket again; may be called from any thread."""

@@ -56,10 +56,9 @@ class Keeper(Generic[T]):
                 self.lost(StoreError("timeout", f"{self._name} did not answer in time"))
         raise StoreError("open", f"{self._name} is not asked: {self._why}")
 
-    @property
-    def usable(self) -> bool:
-        """Whether `get` would return at once, or try for the first time."""
-        return self.breaker.state is not State.OPEN
+    def why_down(self) -> str:
+        """Say why it is not there after it failed; empty if it is, or is tried for the first time. From any thread."""
+        return str(self._why) if self.breaker.state is State.OPEN else ""
 
     def start(self) -> None:
         """Begin to make it, unless it is there or being made."""

@@ -113,6 +113,10 @@ class Lane:
         else:
             self._keeper.proven()
 
+    def why_down(self) -> str:
+        """Say why the server is not asked; empty if it is. From any thread."""
+        return self._keeper.why_down()
+
     def close(self) -> None:
         """Close its connection."""
         self._keeper.close()

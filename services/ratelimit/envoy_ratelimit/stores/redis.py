@@ -37,6 +37,10 @@ class RedisStore:
         for site in self._sites():
             site.start()
 
+    def why_down(self) -> str:
+        """See RemoteStore."""
+        return "; ".join(filter(None, (site.why_down() for site in self._sites())))
+
     def close(self) -> None:
         """Close the connections."""
         for site in self._sites():

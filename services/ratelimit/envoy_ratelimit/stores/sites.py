@@ -34,6 +34,9 @@ class Site(Protocol):
     def start(self) -> None:
         """Begin to connect."""
 
+    def why_down(self) -> str:
+        """Say why a server of it is not asked; empty if all are. From any thread."""
+
     def close(self) -> None:
         """Close all connections."""
 
@@ -71,6 +74,10 @@ class SingleSite:
     def start(self) -> None:
         """See Site."""
         self._lane.start()
+
+    def why_down(self) -> str:
+        """See Site."""
+        return self._lane.why_down()
 
     def close(self) -> None:
         """See Site."""
