@@ -86,7 +86,8 @@ class ServerSettings:
         int,
         Parameter(
             validator=validators.Number(gte=1, lte=256),
-            help="Processes. Over TCP they share the port; Envoy spreads better over one address for each: {worker}.",
+            help="Processes; none sees what another remembers. Over TCP they share the port; Envoy spreads better over "
+            "one address for each: {worker}.",
         ),
     ] = 1
     tls_cert: Annotated[Path | None, Parameter(help="PEM certificate chain; read again when it changes.")] = (
