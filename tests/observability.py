@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
@@ -12,6 +13,8 @@ FOLDER = Path(__file__).parents[1] / "docs" / "observability"
 _METRIC = re.compile(r"([a-z_]+)\{([^}]*)\}")
 _GROUPED = re.compile(r"\bby \(([^)]*)\)")
 _OF_PROMETHEUS = {"job", "instance"}
+_OF_GRAFANA = {"$__rate_interval": "5m", "$job": "(one|two)"}
+"""The variables of a dashboard, with what Grafana may put there."""
 
 Samples = dict[str, set[tuple[str, str]]]
 """The labels of each sample's name, with their values."""
@@ -40,7 +43,8 @@ def samples_of(text: str) -> Samples:
 
 
 def hold(expression: str, scraped: Samples, unless: frozenset[str] = frozenset()) -> None:
-    """Assert that each metric and label in *expression* is one that was scraped, but for the metrics *unless*."""
+    """Assert that *expression* is PromQL, and has only metrics (but for *unless*) and labels that were scraped."""
+    parse(expression)
     used = _METRIC.findall(expression)
     assert used
     known = set(_OF_PROMETHEUS)
@@ -58,16 +62,24 @@ def hold(expression: str, scraped: Samples, unless: frozenset[str] = frozenset()
         assert {label.strip() for label in group.split(",")} <= known
 
 
+def parse(expression: str) -> None:
+    """Read *expression* as Prometheus does, its functions' and operators' types included; ValueError if it is none."""
+    for variable, value in _OF_GRAFANA.items():
+        expression = expression.replace(variable, value)
+    promql_parser.parse(expression)
+
+
 def bare(expression: str) -> str:
     """Return *expression* without the metrics that `hold` sees."""
     return _METRIC.sub("", expression)
 
 
 def hold_form(service: str) -> None:
-    """Assert that alerts say what to do, and that panels have numbers and titles of their own."""
+    """Assert that alerts say what to do and for how long they wait, and that panels have numbers and titles of their own."""
     for rule in alerts_of(service):
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
         assert rule["annotations"]["summary"]
         assert rule["annotations"]["description"]
+        promql_parser.parse_duration(rule.get("for", "1m"))
     panels = dashboard_of(service)["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) == len({panel["title"] for panel in panels})
