@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -13,7 +14,7 @@ from envoy_sidecar.transport.health import HealthBoard
 from envoy_sidecar.transport.native import NativeTransport
 from envoy_sidecar.transport.port import Call
 from envoy_tap.collector import Collector
-from envoy_tap.core.events import Side
+from envoy_tap.core.events import Event, Loss, Piece, Side
 from envoy_tap.whole_streams import SERVICE_NAME, WholeStreams
 from tests.tap.building import REQUEST, RESPONSE, MemorySink, half
 
@@ -75,6 +76,43 @@ async def test_garbage_is_counted_and_spoils_nothing_beside_it() -> None:
         assert await asyncio.to_thread(take, calls) == [b""] * len(calls)
         assert collector.dropped.counts == {("unparseable",): 2, ("unidentified",): 2}
     assert [(each.request, each.response, each.incomplete) for each in sink.stored] == [(REQUEST, None, True)]
+
+
+async def test_a_call_of_more_messages_than_a_half_has_is_dropped_whole_and_counted_once() -> None:
+    sink = MemorySink()
+    async with Collector(sink) as collector:
+        request = half(Side.REQUEST, REQUEST)
+        calls = [Call(taken(*[b""] * 100_000)), Call(taken(*request, *[b""] * 16)), Call(taken(*request))]
+        assert await asyncio.to_thread(WholeStreams(collector).take, calls) == [b""] * len(calls)
+        assert collector.dropped.counts == {("unparseable",): 2}
+    assert [(each.request, each.incomplete) for each in sink.stored] == [(REQUEST, True)]
+
+
+class Portioned(Collector):
+    """Notes how much body it is fed at once, in bytes."""
+
+    def __init__(self, sink: MemorySink) -> None:
+        super().__init__(sink)
+        self.fed_bytes: list[int] = []
+
+    def feed_from_thread(self, events: Sequence[Event], losses: Sequence[Loss]) -> None:
+        self.fed_bytes.append(sum(len(event.data) for event in events if isinstance(event, Piece)))
+        super().feed_from_thread(events, losses)
+
+
+async def test_of_a_batch_no_more_than_the_largest_call_is_decoded_at_once() -> None:
+    sink = MemorySink()
+    large = replace(REQUEST, body=bytes(1 << 20))
+    async with Portioned(sink) as collector:
+        sizes = [large, REQUEST, REQUEST, *[large] * 4]
+        calls = [
+            Call(taken(*half(Side.REQUEST, message, trace_id=number)))
+            for number, message in enumerate(sizes, start=1)
+        ]
+        await asyncio.to_thread(WholeStreams(collector).take, calls)
+        assert collector.fed_bytes == [1 << 20, 2 * len(REQUEST.body), *[1 << 20] * 4]
+    assert [each.trace_id for each in sink.stored] == list(range(1, len(sizes) + 1))
+    assert collector.dropped.counts == {}
 
 
 async def test_it_is_an_error_to_feed_what_has_not_been_started() -> None:

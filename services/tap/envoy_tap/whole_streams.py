@@ -12,6 +12,9 @@ from envoy_tap.core.events import Event, Loss
 from envoy_tap.wire import EMPTY_RESPONSE, StreamDecoder, whole_stream
 
 SERVICE_NAME = "envoy_sidecar.tap.WholeStreams"
+# What is decoded can be thirty times as large, and a batch can be 1 GiB: no more of it is decoded than this, and then
+# handed to the collector, whose limits hold for it.
+_AT_ONCE_BYTES = 1 << 20
 
 
 class WholeStreams:
@@ -28,8 +31,13 @@ class WholeStreams:
         """Take in a batch of TakeTapsRequests; what cannot be read is counted and, as all of it is, answered empty."""
         events: list[Event] = []
         losses: list[Loss] = []
+        size_bytes = 0
         for call in calls:
+            if size_bytes + len(call.payload) > _AT_ONCE_BYTES and size_bytes:
+                self._collector.feed_from_thread(events, losses)
+                events, losses, size_bytes = [], [], 0
             self._read(call.payload, events, losses)
+            size_bytes += len(call.payload)
         self._collector.feed_from_thread(events, losses)
         return [EMPTY_RESPONSE] * len(calls)
 

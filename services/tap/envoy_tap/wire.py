@@ -31,6 +31,9 @@ _MAX_NAME_CHARS = 1024
 _MAX_PAIRS = 4096
 _MAX_EVENTS = 4096
 
+# More than any script sends for one half: headers, three pieces of a body, that it is cut, trailers.
+_MAX_MESSAGES = 16
+
 # Where google.protobuf.Timestamp ends; what lies beyond cannot be written as a date.
 _YEAR_10000_S = 253_402_300_800
 
@@ -47,11 +50,15 @@ _PIECES = {
 
 
 def whole_stream(payload: bytes) -> Sequence[bytes] | None:
-    """Return the serialized StreamTapsRequests in *payload* (a serialized TakeTapsRequest); None for anything else."""
+    """Return the serialized StreamTapsRequests in *payload* (a serialized TakeTapsRequest).
+
+    None for anything else, and for more of them than one half can be: 4 MiB hold two million empty ones.
+    """
     try:
-        return tap_pb2.TakeTapsRequest.FromString(payload).messages
+        messages = tap_pb2.TakeTapsRequest.FromString(payload).messages
     except DecodeError:
         return None
+    return messages if len(messages) <= _MAX_MESSAGES else None
 
 
 class StreamDecoder:

@@ -111,8 +111,8 @@ def _environment() -> Any:
 def compile_expression(text: str, *, careful: bool) -> Check:
     """Return the test of a CEL expression, which must give a boolean; raises ValueError, with the place, if it can't.
 
-    What ends as an error (no such member, a body that is cut, an unknown client, too many steps) does not match when *careful*, as in
-    an ALLOW policy, and matches otherwise.
+    What ends as an error (no such member, a body that is cut, an unknown client, too many steps) does not match when
+    *careful*, as in an ALLOW policy, and matches otherwise.
     """
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"the expression is longer than {MAX_CHARACTERS} characters")
