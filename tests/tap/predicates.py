@@ -35,6 +35,17 @@ def _one(
 
 _PLAIN = [Op.EQUALS, Op.BEGINS, Op.CONTAINS]
 _ORDER = [Op.EQUALS, Op.BELOW, Op.AT_MOST, Op.ABOVE, Op.AT_LEAST]
+summary_conditions: st.SearchStrategy[Expr] = st.one_of(
+    _one("method", [Op.EQUALS], METHODS),
+    _one("path", [*_PLAIN, Op.MATCHES], [*PATHS, "[a-z/]+"]),
+    _one("authority", _PLAIN, AUTHORITIES),
+    st.builds(
+        lambda op, value: Condition(Field("status"), op, value),
+        st.sampled_from(_ORDER),
+        st.sampled_from([100, 404, 500, 599]),
+    ),
+    st.just(Condition(Field("status"), Op.EQUALS, "5xx")),
+)
 early_conditions: st.SearchStrategy[Expr] = st.one_of(
     _one("method", [Op.EQUALS], METHODS),
     _one("path", _PLAIN, PATHS),

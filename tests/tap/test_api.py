@@ -159,13 +159,16 @@ async def test_exchanges_are_listed_and_shown_by_their_number(tmp_path: Path) ->
     assert shown["exchange"]["tap_id"] == session_id
 
 
+@pytest.mark.parametrize(
+    ("bound", "wanted"), [("_MAX_SUMMARIES", "path%3D/c"), ("_MAX_SCANNED", "path%3D/c and latency>=0us")]
+)
 async def test_a_page_of_a_filter_is_bounded_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, wanted: str
 ) -> None:
-    monkeypatch.setattr(archive, "_MAX_SCANNED", 2)
+    monkeypatch.setattr(archive, bound, 2)
     async with api(tmp_path) as (client, registry):
         session_id = await captured(registry, on(b"/a"), on(b"/b"), on(b"/c"))
-        url = f"{URL}/{session_id}/exchanges?filter=path%3D/c"
+        url = f"{URL}/{session_id}/exchanges?filter={wanted}"
         first = (await client.get(url)).json()
         assert (first["exchanges"], first["next"]) == ([], 2)
         then = (await client.get(f"{url}&after=2")).json()

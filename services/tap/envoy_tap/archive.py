@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from envoy_tap.core.by_summary import fulfils, is_told
 from envoy_tap.core.predicate import Expr, matches
 from envoy_tap.core.record import exchange_of, summary
 from envoy_tap.storage.port import MAX_SEQ, Span, Store
 
 _CHUNK = 64
 _MAX_SCANNED = 5000
+_SUMMARIES = 512
+_MAX_SUMMARIES = 50_000
 PREVIEWED = 500
 _THREADS = 2
 """How many readings are done at once, of all viewers."""
@@ -52,7 +55,8 @@ class Archive:
     ) -> Page:
         """Return the summaries in *span* that fulfil *wanted*; with *whole* the exchanges, each with its `seq`.
 
-        With a predicate at most 5000 exchanges are looked through at once; `Page.next` says where to go on.
+        With a predicate at most 5000 exchanges are looked through at once, or 50,000 summaries if these tell what it
+        asks for (`core.by_summary`); `Page.next` says where to go on.
         """
         return await self._in_thread(self._page, session_id, span, wanted, whole=whole)
 
@@ -108,22 +112,42 @@ class Archive:
     ) -> tuple[list[Mapping[str, Any]], int | None]:
         """Return what fits, and the number of the last that was looked at; None: there was nothing more to look at."""
         found: list[Mapping[str, Any]] = []
-        rest, left = span, _MAX_SCANNED
+        by_summary = wanted is not None and not whole and is_told(wanted)
+        looked_at = self._by_summary if by_summary else partial(self._by_exchange, whole=whole)
+        left, most = (_MAX_SUMMARIES, _SUMMARIES) if by_summary else (_MAX_SCANNED, _CHUNK)
+        rest = span
         at: int | None = None
         while left > 0 and len(found) < span.limit:
-            chunk = self._store.exchanges(session_id, replace(rest, limit=min(_CHUNK, left)))
+            chunk = looked_at(session_id, replace(rest, limit=min(most, left)), wanted)
             if not chunk:
                 at = None
                 break
-            for seq, data in reversed(chunk) if span.newest else chunk:
+            for seq, fitting in reversed(chunk) if span.newest else chunk:
                 if len(found) == span.limit:
                     break
                 at = seq
                 left -= 1
-                found += _fitting(seq, data, wanted, whole=whole)
+                if fitting is not None:
+                    found.append(fitting)
             if at is not None:
                 rest = replace(rest, before=at) if span.newest else replace(rest, after=at)
         return (found[::-1] if span.newest else found), at
+
+    def _by_summary(
+        self, session_id: str, span: Span, wanted: Expr | None
+    ) -> Sequence[tuple[int, Mapping[str, Any] | None]]:
+        return [
+            (each["seq"], each if wanted is None or fulfils(wanted, each) else None)
+            for each in self._store.summaries(session_id, span)
+        ]
+
+    def _by_exchange(
+        self, session_id: str, span: Span, wanted: Expr | None, *, whole: bool
+    ) -> Sequence[tuple[int, Mapping[str, Any] | None]]:
+        return [
+            (seq, _fitting(seq, data, wanted, whole=whole))
+            for seq, data in self._store.exchanges(session_id, span)
+        ]
 
     def _preview(self, session_ids: Sequence[str], wanted: Expr) -> tuple[int, int]:
         of = matched = 0
@@ -138,8 +162,8 @@ class Archive:
 
 def _fitting(
     seq: int, data: Mapping[str, Any], wanted: Expr | None, *, whole: bool
-) -> list[Mapping[str, Any]]:
+) -> Mapping[str, Any] | None:
     exchange = exchange_of(data)
     if wanted is not None and not matches(wanted, exchange):
-        return []
-    return [{"seq": seq, **data} if whole else summary(exchange, seq)]
+        return None
+    return {"seq": seq, **data} if whole else summary(exchange, seq)
