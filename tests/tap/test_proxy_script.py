@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator, Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,13 +162,14 @@ def test_what_passes_comes_out_just_so(  # noqa: PLR0917 - hypothesis gives them
     assert not found.truncated
 
 
-def test_what_is_too_large_for_one_message_goes_as_a_stream() -> None:
+@pytest.mark.parametrize(("half_mib", "method"), [(5, "TakeTaps"), (8, "StreamTaps")])
+def test_what_is_too_large_for_one_message_goes_as_a_stream(half_mib: int, method: str) -> None:
     limits = SessionLimits(body_bytes=16 << 20)
     session = Session("t", "alice", "why", parse("all"), 0.0, (1 << 53) - 1, limits=limits, redaction=NOTHING)
-    body = [bytes([number]) * (1 << 20) for number in range(4)]
+    body = [bytes([number]) * (1 << 19) for number in range(half_mib)]
     asked: Pairs = [(":method", b"PUT"), (":path", b"/")]
     calls = pushed(render([session], Node("n", "c"), Setup()), asked, [(":status", b"200")], body)
-    assert [call.partition(b"\0")[0].rpartition(b"/")[2] for call in calls] == [b"StreamTaps"] * 2
+    assert [call.partition(b"\0")[0].rpartition(b"/")[2] for call in calls] == [method.encode()] * 2
     assert max(len(message) for call in calls for message in messages_of(call)) < MAX_MESSAGE_BYTES
     (found,) = assembled(calls)
     assert found.request is not None
