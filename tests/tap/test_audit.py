@@ -8,6 +8,7 @@ import signal
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -253,6 +254,18 @@ async def test_a_view_that_goes_on_is_told_once_a_minute(tmp_path: Path) -> None
     told = [entry.detail["what"] for entry in await recorder.last(10)]
     log.close()
     assert told == ["exchanges", "watch", "exchanges"]
+
+
+async def test_people_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, KEY)
+    recorder = Recorder(log, Clock())
+    here, there = (replace(OLGA, subject=subject) for subject in ("here", "there"))
+    await recorder.seen(here, "exchanges", "0123456789ab")
+    await recorder.seen(there, "exchanges", "0123456789ab")
+    await recorder.denied(there, "delete", why="a role")
+    told = [(entry.who, entry.detail["subject"]) for entry in await recorder.last(10)]
+    log.close()
+    assert told == [(OLGA.name, "here"), (OLGA.name, "there"), (OLGA.name, "there")]
 
 
 async def test_a_flood_of_denials_is_told_in_sum(tmp_path: Path) -> None:

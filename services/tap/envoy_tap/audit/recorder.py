@@ -18,12 +18,15 @@ LOG = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Writes to *log*, in threads; used on the event loop. All but `denied` raise OSError: what can't be told is not done."""
+    """Writes to *log*, in threads; used on the event loop. All but `denied` raise OSError: what can't be told is not done.
+
+    The detail of what a person of an issuer did has their `subject`, which tells people of the same name apart.
+    """
 
     def __init__(self, log: AuditLog, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
         self._clock = clock
-        self._seen: dict[tuple[str, str, str], float] = {}
+        self._seen: dict[tuple[str, str, str, str], float] = {}
         self._second = 0
         self._in_second = 0
         self._suppressed = 0
@@ -31,12 +34,17 @@ class Recorder:
     async def done(self, person: Person, action: str, session: str = "", **detail: Any) -> None:
         """Tell that *person* is about to do something."""
         await asyncio.to_thread(
-            self._log.append, person.name, person.role.name.lower(), action, session, detail=detail
+            self._log.append,
+            person.name,
+            person.role.name.lower(),
+            action,
+            session,
+            detail={**_subject(person), **detail},
         )
 
     async def seen(self, person: Person, what: str, session: str) -> None:
         """Tell that *person* looks at *what* (`exchanges`) of a session; once a minute if it goes on."""
-        key, now_s = (person.name, what, session), self._clock()
+        key, now_s = (person.name, person.subject, what, session), self._clock()
         if now_s - self._seen.get(key, -VIEW_EVERY_S) < VIEW_EVERY_S:
             return
         await self.done(person, "view", session, what=what)
@@ -62,6 +70,8 @@ class Recorder:
         self._suppressed = 0
         name, role = (person.name, person.role.name.lower()) if person else ("", "")
         shown = {key: str(value)[:_MAX_CHARS] for key, value in detail.items()}
+        if person is not None:
+            shown |= _subject(person)
         try:
             await asyncio.to_thread(
                 self._log.append, name, role, action, session, outcome="denied", detail={**shown, **more}
@@ -72,3 +82,7 @@ class Recorder:
     async def last(self, most: int) -> Sequence[Entry]:
         """Return the last entries, oldest first."""
         return await asyncio.to_thread(self._log.last, most)
+
+
+def _subject(person: Person) -> dict[str, str]:
+    return {"subject": person.subject} if person.subject else {}
