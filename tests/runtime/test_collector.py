@@ -4,12 +4,15 @@ import gc
 import logging
 import signal
 import sys
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from envoy_sidecar import cli, collector, lifecycle
+from envoy_sidecar.config.documents import read_documents
 from envoy_sidecar.config.findings import InvalidConfigurationError
 from tests.runtime.echo_service import EchoSettings, EchoSidecar
 
@@ -36,6 +39,35 @@ def test_what_is_made_while_it_is_held_is_old_afterwards() -> None:
     assert gc.isenabled()
     assert gc.get_count()[0] < 5000
     assert len(made) == 5000
+
+
+def test_what_is_garbage_before_is_not_made_old() -> None:
+    collector.settle()
+    garbage = Parent()
+    gone = weakref.ref(garbage)
+    del garbage
+    with collector.held():
+        assert gone() is None
+
+
+@pytest.mark.parametrize("text", ["a: [1, {b: c}]\n---\nd: e\n", "a: [\n", "%YAML 1.1\n---\na: b\n"])
+def test_reading_a_file_leaves_nothing_for_the_collector(text: str) -> None:
+    def read() -> None:
+        with suppress(InvalidConfigurationError):
+            read_documents(text, "a.yaml")
+
+    read()
+    collector.settle()
+    gc.disable()
+    read()
+    assert gc.collect() == 0
+
+
+class Parent:
+    """One whose child knows it."""
+
+    def __init__(self) -> None:
+        self.child = [self]
 
 
 def test_it_collects_again_after_a_failure() -> None:

@@ -4,6 +4,7 @@ Bounded on purpose: aliases may not blow a small file up to a large tree, nor ma
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -138,8 +139,14 @@ def _documents(text: str, file: str) -> Iterator[Node]:
     reader = _Reader(file)
     yaml = YAML(typ="rt", pure=True)
     yaml.Parser = _Parser
-    for root in yaml.compose_all(text):
-        yield reader.document(root)
+    try:
+        with closing(yaml.compose_all(text)) as roots:
+            for root in roots:
+                yield reader.document(root)
+    finally:
+        # Its parts know it, and the parser knows itself: what reloads leave would have to wait for the cycle collector.
+        vars(yaml.parser).clear()
+        vars(yaml).clear()
 
 
 class _Parser(RoundTripParser):
