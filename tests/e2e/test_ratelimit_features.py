@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,12 +11,13 @@ from ruamel.yaml import YAML
 from envoy_demo import configs
 from envoy_demo.client import Request, Response, get, send
 from envoy_demo.configs import Config
-from envoy_demo.envoy import Envoy
+from envoy_demo.envoy import Envoy, validate
 from envoy_demo.ports import LOOPBACK, free_port
 from envoy_demo.processes import Processes
 from envoy_demo.services import Service, start_ratelimit
 from envoy_demo.upstream import Upstream
 from tests.e2e.edges import AT_ONCE, RATELIMIT, edge
+from tests.e2e.newer import HITS_BACK, LIMIT_BESIDE_COST, RETRY_AFTER, Newer
 
 # By the day, so that nothing is refilled however slow the machine is.
 LIMITS = """
@@ -53,19 +54,22 @@ def documented() -> list[Any]:
 
 
 SEARCH, UPLOAD, DOCUMENTED_LIMITS, OVERRIDE = documented()
+BACK = {
+    "match": {"prefix": "/back"},
+    **by_filter(BY_USER | {"hits_addend": {"number": 4, "is_negative_hits": True}}),
+}
+LIMITED = {"match": {"prefix": "/limited"}, **by_filter(BY_USER | OVERRIDE)}
 ROUTES: list[Config] = [
     *SEARCH,
     *UPLOAD,
     {"match": {"prefix": "/cost"}, **by_filter(BY_USER | {"hits_addend": {"format": "%REQ(x-cost)%"}})},
-    {
-        "match": {"prefix": "/back"},
-        **by_filter(BY_USER | {"hits_addend": {"number": 4, "is_negative_hits": True}}),
-    },
+    *([BACK] if HITS_BACK.is_here else []),
     {
         "match": {"prefix": "/tokens"},
         **by_filter(BY_USER | {"hits_addend": {"format": "%DYNAMIC_METADATA(usage:tokens)%"}}),
     },
-    {"match": {"prefix": "/override"}, **by_filter(BY_USER | OVERRIDE)},
+    *([LIMITED] if LIMIT_BESIDE_COST.is_here else []),
+    {"match": {"prefix": "/plan"}, "route": {"cluster": "upstream", "rate_limits": [BY_USER | OVERRIDE]}},
     {"match": {"prefix": "/"}, **by_filter({"actions": [{"remote_address": {}}]})},
 ]
 
@@ -77,10 +81,10 @@ def manager(config: Config) -> Config:
     return found
 
 
-def with_routes(config: Config) -> None:
+def with_routes(config: Config, routes: Sequence[Config] = ROUTES) -> None:
     (host,) = manager(config)["route_config"]["virtual_hosts"]
     metadata = {"header": {"key": "x-metadata", "value": METADATA}}
-    host["routes"] = [route | {"response_headers_to_add": [metadata]} for route in ROUTES]
+    host["routes"] = [route | {"response_headers_to_add": [metadata]} for route in routes]
 
 
 def with_metadata(config: Config) -> None:
@@ -142,9 +146,9 @@ def without_store(
     service = start_ratelimit(of_module, file, f"redis://{LOOPBACK}:{free_port()}", AT_ONCE)
     service.wait_ready()
     changes = [by_header(key) for key in ("unsaid", "deny", "local")]
-    return edge(
-        of_module, upstream, RATELIMIT, [service], configs.be_patient, *changes, envoy_says_retry_after
-    )
+    if RETRY_AFTER.is_here:
+        changes.append(envoy_says_retry_after)
+    return edge(of_module, upstream, RATELIMIT, [service], configs.be_patient, *changes)
 
 
 def remaining(answer: Response) -> tuple[int, int]:
@@ -176,6 +180,7 @@ def test_a_cost_may_be_in_dynamic_metadata(envoy: Envoy) -> None:
     assert remaining(get(envoy.port, "/tokens", x_user="ivy")) == (200, 7)
 
 
+@HITS_BACK.needed
 def test_hits_are_given_back(envoy: Envoy) -> None:
     assert remaining(get(envoy.port, "/cost", x_user="bob", x_cost="10")) == (200, 0)
     assert remaining(get(envoy.port, "/back", x_user="bob")) == (200, 4)
@@ -183,12 +188,16 @@ def test_hits_are_given_back(envoy: Envoy) -> None:
     assert [remaining(answer) for answer in asked] == [(429, 4), (200, 0)]
 
 
-def test_a_limit_in_dynamic_metadata_holds_instead_of_the_files(envoy: Envoy) -> None:
-    answers = [get(envoy.port, "/override", x_user="carol") for _ in range(3)]
+@pytest.mark.parametrize("path", [pytest.param("/limited", marks=LIMIT_BESIDE_COST.needed), "/plan"])
+def test_a_limit_in_dynamic_metadata_holds_instead_of_the_files(envoy: Envoy, path: str) -> None:
+    answers = [get(envoy.port, path, x_user="carol") for _ in range(3)]
     assert [remaining(answer) for answer in answers] == [(200, 1), (200, 0), (429, 0)]
     assert {answer.headers["x-ratelimit-limit"] for answer in answers} == {"2, 2;w=3600"}
-    # The file's own limit has a bucket of its own.
-    assert remaining(get(envoy.port, "/cost", x_user="carol", x_cost="1")) == (200, 9)
+
+
+def test_a_limit_in_dynamic_metadata_has_a_bucket_beside_that_of_the_file(envoy: Envoy) -> None:
+    assert remaining(get(envoy.port, "/plan", x_user="judy")) == (200, 1)
+    assert remaining(get(envoy.port, "/search", x_user="judy")) == (200, 6)
 
 
 def test_what_is_known_when_the_stream_is_done_is_charged_then_and_never_lost(
@@ -244,7 +253,28 @@ def test_without_its_store_each_limit_has_the_policy_that_its_file_says(without_
     assert without_store.stat("cluster.upstream.ratelimit.error") == 0
 
 
+@RETRY_AFTER.needed
 def test_envoy_itself_makes_retry_after_of_the_wait_for_this_cost(without_store: Envoy) -> None:
     refused = [get(without_store.port, "/", x_local="c") for _ in range(3)][-1]
     assert refused.status == 429
     assert 43_200 - 120 < int(refused.headers["retry-after"]) <= 43_200
+
+
+@pytest.mark.parametrize(
+    ("newer", "change"),
+    [
+        (RETRY_AFTER, envoy_says_retry_after),
+        (LIMIT_BESIDE_COST, lambda config: with_routes(config, [LIMITED])),
+        (HITS_BACK, lambda config: with_routes(config, [BACK])),
+    ],
+    ids=lambda value: value.minor if isinstance(value, Newer) else "",
+)
+def test_what_is_said_to_need_a_newer_envoy_does(
+    newer: Newer, change: Callable[[Config], None], processes: Processes
+) -> None:
+    config = configs.on_ports(configs.load(RATELIMIT[0]), {"upstream": [1], RATELIMIT[1]: [2]})
+    change(config)
+    file = processes.folder / "envoy.json"
+    file.write_text(json.dumps(config), "utf-8")
+    code, said = validate(processes, file)
+    assert (code == 0) == newer.is_here, said

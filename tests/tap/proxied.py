@@ -184,6 +184,8 @@ def _allow_trailers_and_tunnels(config: configs.Config) -> None:
         _HTTP_OPTIONS: {
             "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
             "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
+            # The upstream closes a connection after its one answer: a request that took it again would fail.
+            "common_http_protocol_options": {"max_requests_per_connection": 1},
         }
     }
 

