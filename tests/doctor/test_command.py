@@ -9,7 +9,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -21,9 +21,18 @@ from envoy_demo.ports import LOOPBACK, free_port
 from envoy_demo.processes import Processes
 from envoy_sidecar import cli
 from envoy_sidecar.doctor import cli as sidecars
+from envoy_sidecar.doctor import source
 from envoy_tap import cli as tap
 from tests.doctor.healthy import cluster, healthy, manager
 
+OF_TCP = """
+static_resources:
+  listeners:
+    - filter_chains:
+        - filters:
+            - typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+"""
 PORTS = {"upstream": [1], "envoy_authz": [2], "envoy_ratelimit": [3], "envoy_tap": [4]}
 PROGRAMS = {"sidecars": sidecars.app, "tap": tap.app}
 
@@ -167,11 +176,26 @@ def test_a_cluster_from_a_control_plane_is_not_missed(tmp_path: Path) -> None:
             "static_resource: {}",
             "1:1: is not Envoy's bootstrap: it has no static_resources; did you mean 'static_resources'?",
         ),
-        ("- a\n- b", "1:1: is not Envoy's bootstrap: it has no static_resources; it has a list"),
+        ("- a\n- b", "1:1: is not Envoy's bootstrap: it has no static_resources; it is a list"),
+        ("7", "1:1: is not Envoy's bootstrap: it has no static_resources; it is a single value"),
+        (
+            "resources: []",
+            "1:1: is not Envoy's bootstrap: it has no static_resources; it holds resources that",
+        ),
+        (
+            "kind: Pod\napiVersion: v1",
+            "1:1: is not Envoy's bootstrap: it has no static_resources; this is a manifest (Pod): ask",
+        ),
+        (
+            "kind: Pod\napiVersion: v1\n---\nb: 2",
+            ": holds 2 documents; a bootstrap is one: this is a manifest (Pod)",
+        ),
+        ("# nothing", ": is empty; give Envoy's bootstrap file"),
+        (OF_TCP, ": has no HTTP connection manager to look at: its listeners have TcpProxy"),
         ("static_resources: {listeners: {}}", "1:31: static_resources.listeners must be a list, is mapping"),
         (
             "static_resources: {}",
-            ": has no HTTP connection manager to look at; if its listeners come from a control plane",
+            ": has no HTTP connection manager to look at: it has no listener; if they come from a control plane",
         ),
         ("a: 1\n---\nb: 2", ": holds 2 documents; a bootstrap is one"),
         ("configs: []", ": has no bootstrap in it; save all of /config_dump"),
@@ -190,18 +214,22 @@ def test_a_file_that_is_not_there_and_no_source_and_two_are_refused(tmp_path: Pa
     for arguments, message in (
         (("--bootstrap", tmp_path / "none.yaml"), "none.yaml: no such file; give Envoy's bootstrap file"),
         (("--bootstrap", tmp_path), "is a folder"),
+        (("--bootstrap", "/dev/null"), "is no regular file"),
         ((), "give one of --envoy http://HOST:PORT and --bootstrap FILE"),
         (("--bootstrap", "a", "--envoy", "b"), "give one of"),
         (("--envoy", "ftp://127.0.0.1"), "is no address of an admin interface; write http://HOST:PORT"),
         (
             ("--envoy", f"http://{LOOPBACK}:{free_port()}"),
-            "no answer: [Errno 111] Connection refused; give the address",
+            "no answer: Connection refused; give the address",
         ),
         (("--envoy", "http://[::"), "is no address of an admin interface"),
+        (("--envoy", f"{LOOPBACK}:{2**16 + 1}"), "is no address of an admin interface"),
+        (("--envoy", f"http://ann:sesame@{LOOPBACK}:{free_port()}"), f"http://{LOOPBACK}:"),
     ):
         result = doctor(*arguments)
         assert (result.returncode, result.stdout) == (2, "")
         assert message in result.stderr
+        assert "sesame" not in result.stderr
 
 
 class _Admin(BaseHTTPRequestHandler):
@@ -230,6 +258,8 @@ def admin() -> Iterator[int]:
         "127.0.0.2": b"<html>",
         "127.0.0.3": b"",
         "127.0.0.4": b"{}",
+        "127.0.0.5": b'{"configs": []}',
+        "127.0.0.6": json.dumps({"configs": [{"@type": kind, "bootstrap": {"node": {}}}]}).encode(),
     }
     server = ThreadingHTTPServer(("0.0.0.0", 0), _Admin)  # noqa: S104 - all of 127.0.0.0/8
     thread = Thread(target=server.serve_forever)
@@ -247,6 +277,8 @@ def admin() -> Iterator[int]:
         ("127.0.0.2", "answers, but not with JSON: give the address in `admin` of Envoy's bootstrap"),
         ("127.0.0.3", "answers 404: give the address in `admin`"),
         ("127.0.0.4", "answers, but not with `configs`"),
+        ("127.0.0.5", "has no bootstrap in it; give the address in `admin`"),
+        ("127.0.0.6", "has no HTTP connection manager to look at: it has no listener yet"),
     ],
 )
 def test_what_is_no_envoy_or_too_old_a_one_is_refused(admin: int, host: str, message: str) -> None:
@@ -267,3 +299,33 @@ def test_hostile_shapes_are_findings_and_no_traceback(tmp_path: Path) -> None:
     result = doctor("--bootstrap", written(tmp_path, config))
     assert result.returncode == 0, result.stderr
     assert "[authz-missing]" in result.stdout
+
+
+def test_an_admin_that_never_comes_to_an_end_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "PATIENCE_S", 0.2)
+    ended = Event()
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while not ended.wait(0.01):
+                    self.wfile.write(b" ")
+            except OSError:
+                pass
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer((LOOPBACK, 0), Endless) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            result = doctor("--envoy", f"{LOOPBACK}:{server.server_port}")
+        finally:
+            ended.set()
+            server.shutdown()
+            thread.join()
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "no whole answer within 0.2 s; give the address" in result.stderr

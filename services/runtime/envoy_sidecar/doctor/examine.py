@@ -44,9 +44,16 @@ def _usable(configuration: Configuration) -> None:
             f"{configuration.origin}: is Envoy {version}, and {oldest} is the oldest that these services are tested with"
         )
     if not configuration.managers:
-        hint = (
-            ""
-            if configuration.live
-            else "; if its listeners come from a control plane, ask the running one with --envoy"
+        raise SourceError(
+            f"{configuration.origin}: has no HTTP connection manager to look at: {_instead(configuration)}"
         )
-        raise SourceError(f"{configuration.origin}: has no HTTP connection manager to look at{hint}")
+
+
+def _instead(configuration: Configuration) -> str:
+    """Say what a *configuration* without HTTP connection managers has, and what to do."""
+    if configuration.listeners:
+        types = sorted(configuration.network_filters)
+        return f"its listeners have {', '.join(types) or 'no network filter'}"
+    if configuration.live:
+        return "it has no listener yet; see whether it reaches its control plane"
+    return "it has no listener; if they come from a control plane, ask the running Envoy with --envoy"

@@ -92,15 +92,26 @@ class Configuration:
     def __post_init__(self) -> None:
         object.__setattr__(self, "managers", tuple(self._managers()))
 
+    @property
+    def network_filters(self) -> frozenset[str]:
+        """The types of all network filters of its listeners, without their packages: `TcpProxy`."""
+        return frozenset(typed.name.rpartition(".")[2] for _, _, typed in self._network_filters())
+
     def _managers(self) -> Iterator[Manager]:
+        for name, chain, typed in self._network_filters():
+            if typed.name == MANAGER:
+                yield self._manager(name, chain, typed.node)
+
+    def _network_filters(self) -> Iterator[tuple[str, Node, view.Typed]]:
+        """Yield each network filter with the name of its listener and its filter chain."""
         for number, listener in enumerate(self.listeners):
             name = view.text(listener, "name") or f"#{number}"
             default = view.field(listener, "default_filter_chain")
             for chain in (*view.items(listener, "filter_chains"), *(() if default is None else (default,))):
                 for network_filter in view.items(chain, "filters"):
                     typed = view.typed(view.field(network_filter, "typed_config"))
-                    if typed is not None and typed.name == MANAGER:
-                        yield self._manager(name, chain, typed.node)
+                    if typed is not None:
+                        yield name, chain, typed
 
     def _manager(self, listener: str, chain: Node, node: Node) -> Manager:
         filters = tuple(self._http_filter(entry) for entry in view.items(node, "http_filters"))
