@@ -94,13 +94,16 @@ def test_the_pod_without_a_mesh_has_the_bootstrap_and_the_policies_that_are_test
         assert policies == {each.name: each.read_text("utf-8") for each in shipped}
 
 
-def test_compose_mounts_what_is_there_and_its_commands_are_understood() -> None:
+def test_compose_mounts_what_is_there_runs_without_root_and_its_commands_are_understood() -> None:
     services = placing.load("compose/compose.yaml")["services"]
     folder = configs.folder() / "compose"
     for name, service in services.items():
         for volume in service.get("volumes", ()):
             assert (folder / volume.split(":")[0]).exists(), volume
         assert name == "envoy" or service["network_mode"] == "service:envoy"
+        # An entrypoint that starts as root and becomes a user can't, without capabilities; our own image never is root.
+        assert service["cap_drop"] == ["ALL"]
+        assert "build" in service or service["user"].split(":")[0] != "0"
         if "SERVICE" in service.get("environment", {}):
             understood(service["environment"]["SERVICE"], service["command"])
     assert services["envoy"]["ports"] == ["127.0.0.1:10000:10000"]
