@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
 
-from envoy_ratelimit.core.algorithms import Spec
 from envoy_ratelimit.core.rule import Rule
 from envoy_ratelimit.core.store import KEPT, BucketStore, Take
 from envoy_ratelimit.core.token_bucket import Outcome
@@ -30,15 +28,10 @@ class LocalShare:
     def part_of(self, rule: Rule, take: Take) -> Take:
         """Return the take of this process's share that stands for *take* of a rule."""
         key, _, cost, mode = take
-        return key, _part_of(rule, self._share), cost, mode
+        return key, rule.bucket_with(self._share), cost, mode
 
     def take(self, takes: Sequence[Take], *, refused: bool) -> Sequence[Outcome]:
         """Decide one request; what is *refused* anyway is only charged where that is kept."""
         if refused:
             takes = [take if take[3] & KEPT else (take[0], take[1], 0, take[3]) for take in takes]
         return self._store.take([takes])[0]
-
-
-@lru_cache(maxsize=4096)
-def _part_of(rule: Rule, share: Fraction) -> Spec:
-    return rule.bucket_with(share)

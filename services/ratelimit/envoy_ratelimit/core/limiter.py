@@ -244,17 +244,12 @@ def _without_replaced(plan: Plan) -> Plan:
             rules.append(rule)
             continue
         take = next(each)
-        if rule.name in names:
-            rules.append(_dropped(rule))
+        if rule.replaced is not None and rule.name in names:
+            rules.append(rule.replaced)
         else:
             rules.append(rule)
             takes.append(take)
     return plan._replace(rules=rules, takes=takes)
-
-
-@lru_cache(maxsize=4096)
-def _dropped(rule: Rule) -> Rule:
-    return rule.as_dropped()
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 from fractions import Fraction
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from envoy_ratelimit.core.algorithms import Algorithm, Spec, make_spec
 from envoy_ratelimit.core.store import ENFORCED, KEPT, QUOTA, Take
@@ -127,6 +127,8 @@ class Rule:
     mode: int = field(init=False)
     single_take: Take | None = field(init=False)
     """The take of one hit, if no value of the request is part of the bucket's key."""
+    replaced: "Rule | None" = field(init=False)
+    """What stands for this rule where another one of the request replaces it; None for one without a name."""
 
     def __post_init__(self) -> None:
         mode = 0 if self.shadow_mode else QUOTA if self.quota_mode else ENFORCED
@@ -141,6 +143,8 @@ class Rule:
         object.__setattr__(self, "bucket", bucket)
         object.__setattr__(self, "mode", mode)
         object.__setattr__(self, "single_take", single)
+        replaced = replace(self, rate=None, dropped=True) if self.name and not self.dropped else None
+        object.__setattr__(self, "replaced", replaced)
 
     def bucket_key(self, entries: "Entries") -> str:
         """Return the name of the bucket that counts *entries*: unambiguous, and of at most MAX_KEY_CHARACTERS."""
@@ -167,10 +171,6 @@ class Rule:
             key, value = entries[position]
             parts[position] = f"{key}_{value}" if value else key
         return ".".join(parts)[:MAX_LABEL_CHARACTERS]
-
-    def as_dropped(self) -> Self:
-        """Return what stands for this rule where another one replaces it."""
-        return replace(self, rate=None, dropped=True)
 
 
 Entries = list[Entry] | tuple[Entry, ...]

@@ -69,7 +69,7 @@ class DecisionLog:
                 "wait_s": None if reset_us is None else round(reset_us / 1_000_000, 3),
             }
             if self._options.keys != "none":
-                fields["key"] = shown_key(rule, take[0], self._options.keys, self._options.salt)
+                fields["key"] = shown_key(rule.key_prefix, take[0], self._options.keys, self._options.salt)
             LOG.info("limited", extra=fields)
 
     def _has_room(self) -> bool:

@@ -3,28 +3,26 @@
 from hashlib import blake2b
 from typing import Literal
 
-from envoy_ratelimit.core.rule import Rule
-
 KeyStyle = Literal["plain", "hashed", "none"]
 _HASH_BYTES = 8
 
 
-def shown_key(rule: Rule, bucket_key: str, style: KeyStyle, salt: str = "") -> str:
-    """Return the values that are part of a bucket's name as *style* has it."""
+def shown_key(key_prefix: str, bucket_key: str, style: KeyStyle, salt: str = "") -> str:
+    """Return the values that are part of a bucket's name as *style* has it; see Rule for the *key_prefix*."""
     if style == "none":
         return ""
-    value = value_of(rule, bucket_key)
+    value = value_of(key_prefix, bucket_key)
     return hashed(value, salt) if style == "hashed" else value
 
 
-def value_of(rule: Rule, bucket_key: str) -> str:
+def value_of(key_prefix: str, bucket_key: str) -> str:
     """Return the values of the request that are part of a bucket's name, `alice` or `alice, /login`; may be empty.
 
     A name that was shortened to a digest is shown as it is.
     """
-    if not bucket_key.startswith(rule.key_prefix):
+    if not bucket_key.startswith(key_prefix):
         return bucket_key
-    texts = _measured(bucket_key[len(rule.key_prefix) :])
+    texts = _measured(bucket_key[len(key_prefix) :])
     return bucket_key if texts is None else ", ".join(texts)
 
 

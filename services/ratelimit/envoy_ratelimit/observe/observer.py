@@ -5,7 +5,6 @@ from collections import deque
 from typing import NamedTuple
 
 from envoy_ratelimit.core.limiter import Answer, Plan, Verdict
-from envoy_ratelimit.core.rule import Rule
 from envoy_ratelimit.observe.decision_log import DecisionLog
 from envoy_ratelimit.observe.metrics import RuleMetrics
 from envoy_ratelimit.observe.naming import KeyStyle, shown_key
@@ -19,7 +18,14 @@ SKETCH_KEYS = 1000
 _CHUNK = 128
 _REFUSED = frozenset({Verdict.OVER_LIMIT, Verdict.SHADOWED, Verdict.FAILED_CLOSED})
 
-_BucketName = tuple[Rule, str]
+
+class _BucketName(NamedTuple):
+    """A bucket and what names it for people; without its Rule, which would outlive its configuration here."""
+
+    domain: str
+    rule: str
+    key_prefix: str
+    key: str
 
 
 class Top(NamedTuple):
@@ -113,7 +119,7 @@ class Observer:
             key, _, cost, _ = next(takes)
             if cost < 1:
                 continue
-            name = (rule, key)
+            name = _BucketName(rule.domain, rule.path, rule.key_prefix, key)
             self._hottest.add(name, cost * weight)
             if verdict in _REFUSED:
                 limited = True
@@ -126,10 +132,11 @@ class Observer:
         return {"hottest": self._named(self._hottest, most), "denied": self._named(self._denied, most)}
 
     def _named(self, sketch: SpaceSaving[_BucketName], most: int) -> list[Top]:
-        """Name the heaviest; a rule before a reload and after it are two, and shown as one."""
+        """Name the heaviest; the buckets of a rule before and after its limit changed are shown as one."""
         found: dict[tuple[str, str, str], tuple[int, int]] = {}
-        for (rule, bucket_key), weight, error in sketch.heaviest(SKETCH_KEYS):
-            name = (rule.domain, rule.path, shown_key(rule, bucket_key, self._keys, self._salt))
+        for bucket, weight, error in sketch.heaviest(SKETCH_KEYS):
+            shown = shown_key(bucket.key_prefix, bucket.key, self._keys, self._salt)
+            name = (bucket.domain, bucket.rule, shown)
             before, error_before = found.get(name, (0, 0))
             found[name] = (before + weight, error_before + error)
         tops = [Top(*name, hits, error) for name, (hits, error) in found.items()]

@@ -158,7 +158,7 @@ class ClusterSite:
         return slots
 
     def _ask_in_turn(self, nodes: Iterable[Endpoint]) -> SlotMap:
-        last = StoreError("connection", "no node of the cluster is configured")
+        why = "connection", "no node of the cluster is configured"
         for node in nodes:
             try:
                 connection = self._connect(node)
@@ -168,8 +168,8 @@ class ClusterSite:
                     connection.close()
                 return _slot_map(answer, node)
             except StoreError as error:
-                last = error
-        raise last
+                why = error.kind, str(error)
+        raise StoreError(*why)
 
 
 def _slot_map(answer: Sequence[Any], asked: Endpoint) -> SlotMap:

@@ -34,7 +34,7 @@ class Keeper(Generic[T]):
         self._make = make
         self.breaker = breaker or Breaker()
         self._value: T | None = None
-        self._why: StoreError = StoreError("connection", f"{name} was not reached yet")
+        self._why = f"{name} was not reached yet"
         self._maker: threading.Thread | None = None
         self._lock = threading.Lock()
         self._there = threading.Event()
@@ -58,7 +58,7 @@ class Keeper(Generic[T]):
 
     def why_down(self) -> str:
         """Say why it is not there after it failed; empty if it is, or is tried for the first time. From any thread."""
-        return str(self._why) if self.breaker.state is State.OPEN else ""
+        return self._why if self.breaker.state is State.OPEN else ""
 
     def start(self) -> None:
         """Begin to make it, unless it is there or being made."""
@@ -72,7 +72,7 @@ class Keeper(Generic[T]):
         with self._lock:
             value, self._value = self._value, None
             self._there.clear()
-            self._why = why
+            self._why = str(why)
             self.breaker.failed()
         if value is not None:
             value.close()
@@ -96,10 +96,10 @@ class Keeper(Generic[T]):
             try:
                 value = self._make()
             except StoreError as error:
-                why = error
+                why = str(error)
             except Exception as error:  # a fault of ours must not end the thread that mends things
                 LOG.exception("%s: could not be reached by a fault of ours", self._name)
-                why = StoreError("connection", f"{type(error).__name__}")
+                why = type(error).__name__
             else:
                 self._hand_over(value)
                 return

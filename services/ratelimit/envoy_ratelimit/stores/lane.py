@@ -1,7 +1,7 @@
 """The way to one server: its connection, kept behind a breaker, and the calls of the script that go over it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from envoy_ratelimit.core.store import StoreError, Take
@@ -28,7 +28,8 @@ class ScriptCall:
     whole_script: bool = False
     asking: bool = False
     reply: Any = None
-    error: StoreError | None = field(default=None)
+    error: tuple[str, str] | None = None
+    """The kind and message of a StoreError. The exception itself would hold the frames that hold this call: a cycle."""
 
     def command(self) -> bytes:
         """Return what to send."""
@@ -135,4 +136,4 @@ class Lane:
 
 def _fail(calls: Sequence[ScriptCall], error: StoreError) -> None:
     for call in calls:
-        call.error = error
+        call.error = error.kind, str(error)

@@ -100,7 +100,7 @@ class RedisStore:
                 break
         for call in calls.values():
             if call.error is not None:
-                raise call.error
+                raise StoreError(*call.error)
             if isinstance(call.reply, ReplyError):
                 raise StoreError("response", f"{call.lane.name} refused: {call.reply}")
 

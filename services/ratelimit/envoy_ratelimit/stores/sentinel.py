@@ -15,7 +15,7 @@ def connect_to_primary(address: StoreAddress, *, timeout_s: float) -> Connection
 
     Each step has *timeout_s*. Raises StoreError.
     """
-    last = StoreError("connection", "no Sentinel is configured")
+    why = "connection", "no Sentinel is configured"
     for sentinel in address.servers:
         try:
             primary = _ask(address, sentinel, timeout_s)
@@ -29,10 +29,10 @@ def connect_to_primary(address: StoreAddress, *, timeout_s: float) -> Connection
                 raise
         except StoreError as error:
             LOG.debug("by Sentinel %s: %s", sentinel, error)
-            last = error
+            why = error.kind, str(error)
         else:
             return connection
-    raise last
+    raise StoreError(*why)
 
 
 def _ask(address: StoreAddress, sentinel: Endpoint, timeout_s: float) -> Endpoint:
