@@ -2,12 +2,16 @@
 
 import gc
 import signal
+import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 import pytest
 
+from envoy_demo.ports import LOOPBACK
 from envoy_demo.processes import Processes
 from envoy_ratelimit.config.inline import load_text
 from envoy_ratelimit.core.fallback import LocalShare
@@ -20,6 +24,9 @@ from envoy_ratelimit.observe.decision_log import DecisionLog, DecisionLogOptions
 from envoy_ratelimit.observe.metrics import RuleMetrics, known_of
 from envoy_ratelimit.observe.observer import Observer
 from envoy_ratelimit.stores import open_store
+from envoy_ratelimit.stores.address import Endpoint
+from envoy_ratelimit.stores.connection import connect
+from envoy_ratelimit.stores.keeper import Keeper
 from envoy_ratelimit.stores.lane import ScriptCall
 from envoy_ratelimit.stores.memory import MemoryStore
 from envoy_sidecar.pb.ratelimit_pb2 import RateLimitRequest
@@ -33,6 +40,9 @@ descriptors:
   - {{ key: all, rate_limit: {{ unit: day, requests_per_unit: 10, replaces: [{{ name: each }}] }} }}
 """
 TIMEOUT_S = 0.02
+PATIENT_S = 10
+LEFT_BYTES = 8192
+"""How much may stay of a connection that was closed, until the cycle collector comes by."""
 
 _T = TypeVar("_T")
 
@@ -49,6 +59,13 @@ def uncollected() -> Iterator[None]:
 def server(tmp_path: Path) -> Iterator[Server]:
     with Processes(tmp_path) as processes:
         yield start_server(processes)
+
+
+class Closing:
+    """What a keeper can keep."""
+
+    def close(self) -> None:
+        pass
 
 
 class DownStore:
@@ -97,6 +114,47 @@ def test_a_batch_that_the_store_did_not_decide_is_gone_when_it_was_answered(
         assert living(StoreError) == []
     finally:
         store.close()
+
+
+def test_a_connection_that_was_closed_leaves_little(server: Server) -> None:
+    def opened_and_closed(times: int) -> None:
+        for _ in range(times):
+            connect(Endpoint(LOOPBACK, server.port), timeout_s=PATIENT_S).close()
+
+    tracemalloc.start()
+    try:
+        opened_and_closed(2)
+        before, _ = tracemalloc.get_traced_memory()
+        opened_and_closed(20)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 20 * LEFT_BYTES
+
+
+def test_an_attempt_that_failed_holds_nothing_of_the_one_that_did_not() -> None:
+    failure = StoreError("connection", "not yet")
+    results: Iterator[StoreError | Closing] = iter([failure, Closing()])
+
+    def make() -> Closing:
+        result = next(results)
+        if isinstance(result, StoreError):
+            raise result
+        return result
+
+    keeper = Keeper("server", make)
+    keeper.start()
+    thread = keeper._maker
+    assert thread is not None
+    thread.join(PATIENT_S)
+    assert isinstance(keeper.get(time.monotonic()), Closing)
+    assert failure.__traceback__ is not None
+    frame: FrameType | None = failure.__traceback__.tb_frame
+    held: list[object] = []
+    while frame is not None:
+        held += frame.f_locals.values()
+        frame = frame.f_back
+    assert not [each for each in held if isinstance(each, Closing)]
 
 
 async def test_no_rule_outlives_its_configuration() -> None:

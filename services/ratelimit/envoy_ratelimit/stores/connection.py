@@ -15,6 +15,7 @@ from envoy_ratelimit.core.store import StoreError
 from envoy_ratelimit.stores.address import Endpoint, Login, Tls
 
 _BUFFER_BYTES = 65_536
+_LOGIN_BUFFER_BYTES = 1024
 _NOBODY = Login()
 # redis-py's connections are not typed.
 _TCP: Any = redis.Connection
@@ -118,6 +119,8 @@ def connect(
             # RESP2 and no name of a library: then only a login and a database cost round trips.
             "protocol": 2,
             "driver_info": None,
+            # Its parser reads the answers to these alone; it refers to itself, so its buffer outlives the connection.
+            "socket_read_size": _LOGIN_BUFFER_BYTES,
         }
         if endpoint.path:
             link: Any = _UNIX(path=endpoint.path, **options)

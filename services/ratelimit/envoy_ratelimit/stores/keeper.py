@@ -93,21 +93,30 @@ class Keeper(Generic[T]):
 
     def _run(self) -> None:
         while not self._ended.wait(self.breaker.probe_in_s()):
-            try:
-                value = self._make()
-            except StoreError as error:
-                why = str(error)
-            except Exception as error:  # a fault of ours must not end the thread that mends things
-                LOG.exception("%s: could not be reached by a fault of ours", self._name)
-                why = type(error).__name__
-            else:
-                self._hand_over(value)
+            if self._made():
                 return
-            with self._lock:
-                self._why = why
-                self.breaker.failed()
-            # A batch that waits for the first time need not wait on.
-            self._there.set()
+
+    def _made(self) -> bool:
+        """Make it, if that can be now.
+
+        Each time in a frame of its own: one that failed may live on in the traceback, and must not see what came after.
+        """
+        try:
+            value = self._make()
+        except StoreError as error:
+            why = str(error)
+        except Exception as error:  # a fault of ours must not end the thread that mends things
+            LOG.exception("%s: could not be reached by a fault of ours", self._name)
+            why = type(error).__name__
+        else:
+            self._hand_over(value)
+            return True
+        with self._lock:
+            self._why = why
+            self.breaker.failed()
+        # A batch that waits for the first time need not wait on.
+        self._there.set()
+        return False
 
     def _hand_over(self, value: T) -> None:
         with self._lock:
