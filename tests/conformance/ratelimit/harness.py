@@ -1,9 +1,10 @@
 """Runs a case: a configuration, and requests at times with the answers that are expected, through the real handler."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from functools import lru_cache
 from hashlib import sha1
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -14,13 +15,14 @@ from envoy_ratelimit.config import load_rules
 from envoy_ratelimit.core.algorithms import Algorithm
 from envoy_ratelimit.core.fallback import LocalShare
 from envoy_ratelimit.core.response import HeaderNames, ResponseOptions
-from envoy_ratelimit.core.rules import Defaults
+from envoy_ratelimit.core.rules import Defaults, Rules
 from envoy_ratelimit.core.store import BucketStore, StoreError, Take
 from envoy_ratelimit.core.token_bucket import MICROSECONDS, Outcome
 from envoy_ratelimit.handler import RateLimitHandler
 from envoy_ratelimit.observe.metrics import RuleMetrics
-from envoy_ratelimit.stores import lane, open_store
+from envoy_ratelimit.stores import DenialCache, RemoteStore, lane, open_store
 from envoy_ratelimit.stores.memory import MemoryStore
+from envoy_ratelimit.stores.names import Spread
 from envoy_ratelimit.stores.packing import SCRIPT
 from envoy_sidecar.pb.ratelimit_pb2 import RateLimitRequest, RateLimitResponse
 from envoy_sidecar.transport.port import Answer, Call, Failure
@@ -28,6 +30,8 @@ from envoy_sidecar.transport.port import Answer, Call, Failure
 START_US = 20_440 * 86_400 * MICROSECONDS
 """When a case begins: at the start of a minute, an hour and a day."""
 _BY_ALGORITHM = frozenset(Algorithm)
+_A_MINUTE_US = 60 * MICROSECONDS
+_TIME = b"redis.call('TIME')"
 
 
 class Clock:
@@ -40,43 +44,51 @@ class Clock:
 
 
 class ServedStore:
-    """The real store on real servers, whose script goes by the clock of the case instead of the server's.
+    """The real store on real servers, whose script goes by the clock of a case instead of the server's.
 
-    The clock stands in two keys beside the buckets of the domain `d`, so that a cluster has them in the same slot.
+    The time stands in the script itself, so that it is the same in each place that a request's buckets lie in. With
+    *denials*, refusals are remembered, by the same clock. One store serves all cases: each is to `begin` on it.
     """
 
-    _CLOCK = ("{1:d}clock:s", "{1:d}clock:us")
-    _SCRIPT = SCRIPT.replace(
-        b"redis.call('TIME')", b"redis.call('MGET', '%s', '%s')" % tuple(map(str.encode, _CLOCK))
-    )
-
-    def __init__(self, url: str, ports: Sequence[int], clock: Clock, patch: pytest.MonkeyPatch) -> None:
-        assert self._SCRIPT != SCRIPT
-        patch.setattr(lane, "SCRIPT", self._SCRIPT)
-        patch.setattr(lane, "SCRIPT_ID", sha1(self._SCRIPT, usedforsecurity=False).hexdigest())
+    def __init__(
+        self,
+        url: str,
+        ports: Sequence[int],
+        patch: pytest.MonkeyPatch,
+        *,
+        denials: bool = False,
+        spread: Spread = "domain",
+    ) -> None:
         self._nodes = [redis.Redis(port=port) for port in ports]
+        self._clock = Clock()
+        self._patch = patch
+        self._store = open_store(url, timeout_s=10, denials_s=0, spread=spread)
+        if denials:
+            assert isinstance(self._store, RemoteStore)
+            self._store = DenialCache(self._store, max_age_us=_A_MINUTE_US, clock=self._now_us)
+
+    def begin(self, clock: Clock) -> None:
+        """Empty all buckets, and go by *clock* from now on."""
         for node in self._nodes:
             node.flushall()
+        if isinstance(self._store, DenialCache):
+            self._store.forget()
         self._clock = clock
-        self._home = self._home_of_the_clock()
-        self._store = open_store(url, timeout_s=10, denials_s=0)
-
-    def _home_of_the_clock(self) -> redis.Redis:
-        """Return the node that takes the clock."""
-        for node in self._nodes:
-            with suppress(redis.exceptions.MovedError):
-                node.set(self._CLOCK[0], 0)
-                return node
-        raise AssertionError("no node of the cluster takes the clock")
 
     def take(self, batch: Sequence[Sequence[Take]]) -> Sequence[Sequence[Outcome]]:
-        self._home.mset(dict(zip(self._CLOCK, divmod(self._clock(), MICROSECONDS), strict=True)))
+        script = SCRIPT.replace(_TIME, b"{%d, %d}" % divmod(self._clock(), MICROSECONDS))
+        assert script != SCRIPT
+        self._patch.setattr(lane, "SCRIPT", script)
+        self._patch.setattr(lane, "SCRIPT_ID", sha1(script, usedforsecurity=False).hexdigest())
         return self._store.take(batch)
 
     def close(self) -> None:
         self._store.close()
         for node in self._nodes:
             node.close()
+
+    def _now_us(self) -> int:
+        return self._clock()
 
 
 class Breakable:
@@ -92,24 +104,21 @@ class Breakable:
         return self._store.take(batch)
 
     def close(self) -> None:
-        self._store.close()
+        """Leave it open for the next case."""
 
 
 class Bench:
     """A handler with the configuration of a case, on a store."""
 
     def __init__(
-        self, case: Mapping[str, Any], folder: Path, store: BucketStore, algorithm: Algorithm, clock: Clock
+        self, case: Mapping[str, Any], store: BucketStore, algorithm: Algorithm, clock: Clock
     ) -> None:
-        file = folder / "limits.yaml"
-        file.write_text(case["config"], "utf-8")
         self.store = Breakable(store)
         options = case.get("options", {})
         headers = options.get("headers")
-        loaded = load_rules([file], defaults=Defaults(algorithm=algorithm), strict=True)
         self.metrics = RuleMetrics()
         self.handler = RateLimitHandler(
-            loaded.rules,
+            _rules(case["config"], algorithm),
             self.store,
             observe=self.metrics.count,
             local=LocalShare(MemoryStore(clock=clock), options.get("local_share", 1)),
@@ -123,6 +132,15 @@ class Bench:
     def ask(self, request: RateLimitRequest) -> Answer:
         (answer,) = self.handler([Call(request.SerializeToString())])
         return answer
+
+
+@lru_cache(maxsize=len(Algorithm))
+def _rules(config: str, algorithm: Algorithm) -> Rules:
+    """Read limits: once for all the stores that a case runs on, because YAML takes longer than the rest of it."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "limits.yaml")
+        file.write_text(config, "utf-8")
+        return load_rules([file], defaults=Defaults(algorithm=algorithm), strict=True).rules
 
 
 def request_of(step: Mapping[str, Any]) -> RateLimitRequest:

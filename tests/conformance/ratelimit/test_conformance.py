@@ -1,6 +1,8 @@
 """The conformance cases, which are data: every row of the facts, with each algorithm on each store."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from envoy_ratelimit.core.algorithms import Algorithm
 from envoy_ratelimit.core.rules import Defaults
 from envoy_ratelimit.core.store import BucketStore
 from envoy_ratelimit.stores.memory import MemoryStore
+from envoy_ratelimit.stores.names import Spread
 from envoy_sidecar.config.findings import InvalidConfigurationError
 from tests.conformance.ratelimit.harness import (
     START_US,
@@ -25,10 +28,19 @@ from tests.conformance.ratelimit.harness import (
     request_of,
     steps,
 )
-from tests.ratelimit.servers import redis_binary, start_cluster, start_server
+from tests.ratelimit.servers import redis_binary, start_cluster, start_sentinels, start_server
 
 HERE = Path(__file__).parent
-STORES = ("memory", "valkey", "redis", "cluster")
+SERVERS = {
+    "valkey": "valkey",
+    "denials": "valkey",
+    "redis": "debian_redis",
+    "sentinel": "sentinel",
+    "cluster": "cluster",
+    "spread": "cluster",
+}
+"""The fixture that starts the servers of a store. `denials` remembers refusals; with `spread`, a request's buckets lie apart."""
+STORES = ("memory", *SERVERS)
 
 
 def read(file: Path) -> Any:
@@ -70,19 +82,28 @@ def cluster(processes: Processes) -> Servers:
     return started.url, [node.port for node in started.nodes]
 
 
-@pytest.fixture
-def opened(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str, Clock], BucketStore]:
-    """Return what opens the store of a name, empty and on a clock."""
+@pytest.fixture(scope="module")
+def sentinel(processes: Processes) -> Servers:
+    """Sentinels that are not to fail over; the buckets are on the primary that they name."""
+    watched = start_sentinels(processes, down_after_ms=60_000)
+    return watched.url, [watched.primary.port]
 
-    def open_on(name: str, clock: Clock) -> BucketStore:
-        if name == "memory":
-            return MemoryStore(clock=clock)
-        url, ports = request.getfixturevalue("debian_redis" if name == "redis" else name)
-        return ServedStore(url, ports, clock, monkeypatch)
 
-    return open_on
+@pytest.fixture(scope="module")
+def served(request: pytest.FixtureRequest) -> Iterator[Callable[[str], ServedStore]]:
+    """Return what gives the store of a name, which is opened once."""
+    with ExitStack() as opened:
+        patch = opened.enter_context(pytest.MonkeyPatch.context())
+
+        @cache
+        def open_once(name: str) -> ServedStore:
+            url, ports = request.getfixturevalue(SERVERS[name])
+            spread: Spread = "bucket" if name == "spread" else "domain"
+            store = ServedStore(url, ports, patch, denials=name == "denials", spread=spread)
+            opened.callback(store.close)
+            return store
+
+        yield open_once
 
 
 def every() -> list[Any]:
@@ -95,16 +116,24 @@ def every() -> list[Any]:
     ]
 
 
+def begun(name: str, served: Callable[[str], ServedStore], clock: Clock) -> BucketStore:
+    """Return the store of a name, empty and on a clock."""
+    if name == "memory":
+        return MemoryStore(clock=clock)
+    store = served(name)
+    store.begin(clock)
+    return store
+
+
 @pytest.mark.parametrize(("case", "algorithm", "store"), every())
 def test_case(
     case: dict[str, Any],
     algorithm: Algorithm,
     store: str,
-    tmp_path: Path,
-    opened: Callable[[str, Clock], BucketStore],
+    served: Callable[[str], ServedStore],
 ) -> None:
     clock = Clock()
-    bench = Bench(case, tmp_path, opened(store, clock), algorithm, clock)
+    bench = Bench(case, begun(store, served, clock), algorithm, clock)
     for number, step in enumerate(steps(case)):
         clock.now_us = START_US + round(step.get("at", 0) * 1_000_000)
         bench.store.is_down = step.get("store") == "down"
@@ -114,7 +143,6 @@ def test_case(
         assert not (why := differs(answer, wanted)), f"step {number}: {step['ask']}: {why}"
     labels = {label for _, label, _ in bench.metrics.decisions.counts}
     assert "labels" not in case or labels == set(case["labels"])
-    bench.store.close()
 
 
 @pytest.mark.parametrize("case", CHECKED, ids=lambda case: case["name"])
