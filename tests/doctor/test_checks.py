@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from envoy_demo import configs
 from envoy_demo.configs import EXT_AUTHZ, RATELIMIT, Config
-from tests.doctor.healthy import examined, healthy, manager, slot
+from envoy_sidecar.doctor.model import LUA, MATCHED, TAP
+from tests.doctor.healthy import SLOT, examined, healthy, manager, named, slot
 
 PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
 SOCKET_TAP = "type.googleapis.com/envoy.extensions.transport_sockets.tap.v3.Tap"
@@ -69,7 +72,7 @@ def test_a_sink_that_ends_a_stock_envoy_is_found_anywhere(tmp_path: Path) -> Non
 def test_a_tap_by_the_admin_interface_is_named(tmp_path: Path) -> None:
     config = healthy()
     tap = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.tap.v3.Tap",
+        "@type": f"type.googleapis.com/{TAP}",
         "common_config": {"admin_config": {"config_id": "any"}},
     }
     filters(config).insert(0, {"name": "envoy.filters.http.tap", "typed_config": tap})
@@ -95,6 +98,36 @@ def test_a_filter_is_seen_inside_a_typed_struct_and_behind_a_matcher(tmp_path: P
                 },
             }
     assert checks(config, tmp_path) == ["authz-fails-open", "timeout-long"]
+
+
+def test_a_slot_whose_default_is_a_tap_that_matches_nothing_is_right(tmp_path: Path) -> None:
+    config = healthy()
+    slot(config)["default_config"] = {
+        "@type": f"type.googleapis.com/{TAP}",
+        "common_config": {
+            "static_config": {
+                "match": {"not_match": {"any_match": True}},
+                "output_config": {"sinks": [{"file_per_tap": {"path_prefix": "/dev/null"}}]},
+            }
+        },
+    }
+    assert checks(config, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("default", "pushed", "known"),
+    [(LUA, [LUA, MATCHED], True), (TAP, [LUA], True), (LUA, [LUA], False), (LUA, [LUA, TAP], True)],
+)
+def test_a_slot_of_another_name_is_known_by_what_it_holds(
+    tmp_path: Path, default: str, pushed: list[str], known: bool
+) -> None:
+    config = healthy()
+    slot(config).update(
+        default_config={"@type": f"type.googleapis.com/{default}"},
+        type_urls=[f"type.googleapis.com/{name}" for name in pushed],
+    )
+    named(filters(config), SLOT)["name"] = "captures"
+    assert checks(config, tmp_path) == ["tap-types" if known else "tap-missing"]
 
 
 def test_a_slot_that_the_control_plane_fills_is_none_that_lacks_a_time_to_live(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from envoy_tap.core.node import Proxy
 from envoy_tap.core.response_flags import short_flags
 from envoy_tap.drivers.choice import builder
 from envoy_tap.drivers.ext_proc import Introduction
+from envoy_tap.slot.resources import slot_resource
 from envoy_tap.slot.script import Setup
 from envoy_tap.slot.subscription import SlotError
 from tests.conformance.tap.checks import target
@@ -45,8 +47,20 @@ def test_what_a_proxy_cannot_have_is_refused_clearly(
     with pytest.raises(SlotError, match=says):
         BUILD("slot", wanted, proxy)
     idle = BUILD("slot", (), proxy)
-    assert "envoy.extensions.filters.http.tap.v3.Tap" in json.dumps(idle.to_dict())
-    assert "streamingGrpc" not in json.dumps(idle.to_dict())
+    assert idle == slot_resource("slot", (), proxy)
+
+
+def test_a_shipped_slot_holds_by_itself_what_the_idle_service_serves() -> None:
+    idle = slot_resource("slot", (), Proxy(NODE)).typed_config
+    assert idle is not None
+    default = re.compile(r'\bdefault_config"?:[\s{]*["\']@type["\']: "?([\w./]+)"?\s*}?,?\n')
+    found: list[str] = []
+    for path in (*Path("envoy-configs").rglob("*.yaml"), Path("docs/how-to/add-the-tap-slot.md")):
+        text = path.read_text("utf-8")
+        of_file = default.findall(text)
+        assert len(of_file) == text.count("apply_default_config_without_warming"), path
+        found += of_file
+    assert set(found) == {idle.type_url}
 
 
 def test_a_proxy_that_declares_the_sink_gets_it() -> None:

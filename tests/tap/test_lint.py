@@ -15,10 +15,12 @@ from envoy_demo.envoy import Envoy, start_envoy, validate
 from envoy_demo.processes import Processes
 from envoy_sidecar.config.documents import read_documents
 from envoy_tap.core.node import Proxy
+from envoy_tap.drivers.native import NativeDriver
 from envoy_tap.lint.command import lint
 from envoy_tap.lint.preflight import PreflightError, checked
 from envoy_tap.lint.rules import check
-from envoy_tap.slot.resources import noop_filter, slot_resource
+from envoy_tap.slot.resources import slot_resource
+from envoy_tap.slot.script import Setup
 from tests.tap.building import NODE, session
 
 Config = dict[str, Any]
@@ -199,7 +201,12 @@ def test_what_envoy_refuses_when_it_is_posted_is_named_and_what_it_takes_is_not(
 
 
 def test_what_envoy_takes_is_clean(processes: Processes) -> None:
-    for config in (static(FILE), bootstrap({"admin_config": {"config_id": "on-demand"}})):
+    nothing = {"output_config": {"sinks": [FILE]}, "match": {"not_match": ANY}}
+    for config in (
+        static(FILE),
+        bootstrap({"admin_config": {"config_id": "on-demand"}}),
+        bootstrap({"static_config": nothing}),
+    ):
         file = processes.folder / "right.json"
         file.write_text(json.dumps(config), "utf-8")
         assert validate(processes, file)[0] == 0
@@ -254,9 +261,8 @@ def test_the_shipped_configurations_are_clean() -> None:
 def test_what_would_abort_is_not_sent() -> None:
     checked(slot_resource("slot", [session(predicate="path^=/a")], Proxy(NODE)))
     checked(slot_resource("slot", [], Proxy(NODE)))
-    bad = noop_filter()
-    assert bad.common_config is not None
-    assert bad.common_config.static_config is not None
-    bad.common_config.static_config.match = None
-    with pytest.raises(PreflightError, match="a tap without match"):
-        checked(bad)
+    proxy = Proxy(NODE, (("envoy_tap.native_sink", "true"),))
+    native = NativeDriver().resource("slot", [session(predicate="path^=/a")], proxy, Setup())
+    checked(native, has_native_sink=True)
+    with pytest.raises(PreflightError, match="the sink streaming_grpc is not implemented"):
+        checked(native)

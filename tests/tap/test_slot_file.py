@@ -125,7 +125,7 @@ async def test_the_file_is_renewed_expires_and_is_idle_at_the_end(tmp_path: Path
     keeping.cancel()
     with suppress(asyncio.CancelledError):
         await keeping
-    assert "Lua" not in script_of(path)
+    assert "expires_at" not in script_of(path)
     assert [each.name for each in tmp_path.iterdir()] == ["slot.yaml"]  # noqa: ASYNC240
 
 

@@ -33,7 +33,11 @@ class HttpFilter:
             return False
         pushed = {_name(item) for item in view.items(discovery, "type_urls")}
         default = view.typed(view.field(discovery, "default_config"))
-        return TAP in pushed or (default is not None and default.name == TAP) or "tap" in self.name.lower()
+        # A Lua filter that ECDS fills may be anyone's; behind a matcher it is tap's.
+        defaults = {TAP, LUA} if MATCHED in pushed else {TAP}
+        return (
+            TAP in pushed or (default is not None and default.name in defaults) or "tap" in self.name.lower()
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,11 +69,11 @@ def _tap_config(config: Node, *, by_admin: bool, native: bool) -> Iterator[Findi
         yield finding(output, "sinks", f"{_REFUSED}: a tap has one sink, this has {len(listed)}", "list one")
     for sink in listed:
         yield from _sink(sink, by_admin=by_admin, native=native)
-    if output is not None and listed and not _is_idle(config):
+    if output is not None and listed and not _matches_nothing(config):
         yield from _limits(output)
 
 
-def _is_idle(config: Node) -> bool:
+def _matches_nothing(config: Node) -> bool:
     return _scalar(field(config, "match", "not_match"), "any_match") is True
 
 

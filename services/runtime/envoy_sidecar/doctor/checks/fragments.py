@@ -45,16 +45,8 @@ def health_checks(service: Service) -> dict[str, object]:
 
 
 def no_op() -> dict[str, object]:
-    """Return the tap that matches nothing, for a slot that nothing was pushed into."""
-    return {
-        "@type": _ANY + model.TAP,
-        "common_config": {
-            "static_config": {
-                "match": {"not_match": {"any_match": True}},
-                "output_config": {"sinks": [{"file_per_tap": {"path_prefix": "/dev/null"}}]},
-            }
-        },
-    }
+    """Return the Lua filter without a script, for a slot that nothing was pushed into."""
+    return {"@type": _ANY + model.LUA}
 
 
 def grpc_source(cluster: str) -> dict[str, object]:
