@@ -136,7 +136,10 @@ def test_a_name_makes_nobody_another_person_nor_the_same(guarded: Guarded) -> No
     assert started.json()["who"] == "jane"
 
     def approved(**claims: Any) -> int:
-        return guarded.ask("POST", f"{one}/approve", by_issuer(**claims)).status
+        shown = guarded.ask("GET", one, by_issuer(**claims))
+        status = guarded.ask("POST", f"{one}/approve", by_issuer(**claims)).status
+        assert (status == 200) is ("approve" in shown.json()["may"])
+        return status
 
     assert approved(email="joan", teams=["payments"]) == 403, "the same subject under another name"
     assert approved(sub="008", teams=["payments"]) == 403, "the same name, which nobody can tell apart"

@@ -13,6 +13,7 @@ RULES = """
 rules:
   - {team: payments, clusters: [payments-*], paths: ["/orders/**"], limits: {duration_s: 600}, approval: true}
   - {team: orders, clusters: [orders-*], limits: {duration_s: 60}}
+  - {team: guests, clusters: [none], sees: [payments]}
 """
 ORDERS = {**WHY, "limits": {"duration_s": 60}}
 
@@ -24,6 +25,7 @@ def tokens(tmp_path: Path) -> Path:
         ("olga", "operator", "payments"),
         ("otto", "operator", "payments"),
         ("oren", "operator", "orders"),
+        ("gus", "operator", "guests"),
     ]
     lines = [entry(*each) for each in people] + [entry("vera", "viewer", "payments"), entry("adam", "admin")]
     path.write_text("".join(lines), "utf-8")
@@ -60,6 +62,35 @@ async def test_a_session_that_needs_approval_captures_only_after_another_person_
         assert shown["expires_at_s"] == 1_000_000 + 600
         assert [each.id for each in registry._slot.sessions] == [session_id]
         assert await approved(session_id, "otto") == 422, "it does not wait any more"
+
+
+async def test_a_session_says_what_one_may_do_to_it_and_that_is_what_one_may(
+    tmp_path: Path, tokens: Path, rules: Path
+) -> None:
+    async with api(tmp_path, tokens, rules=rules) as (client, _):
+
+        async def told(name: str) -> tuple[str, list[str]]:
+            started = (await client.post(URL, json=WHY, headers=bearer("olga"))).json()
+            one = f"{URL}/{started['id']}"
+            shown = (await client.get(one, headers=bearer(name))).json()
+            listed = (await client.get(URL, headers=bearer(name))).json()["sessions"]
+            assert next(each["may"] for each in listed if each["id"] == started["id"]) == shown["may"]
+            for verb, method, url in [
+                ("approve", "POST", f"{one}/approve"),
+                ("stop", "POST", f"{one}/stop"),
+                ("delete", "DELETE", one),
+            ]:
+                answer = await client.request(method, url, headers=bearer(name))
+                assert (answer.status_code != 403) is (verb in shown["may"]), (name, verb)
+            return name, shown["may"]
+
+        assert dict([await told(name) for name in ("olga", "otto", "adam", "vera", "gus")]) == {
+            "olga": ["stop"],
+            "otto": ["approve", "stop"],
+            "adam": ["approve", "stop", "delete"],
+            "vera": [],
+            "gus": [],
+        }
 
 
 async def test_a_session_that_nobody_approves_expires(tmp_path: Path, tokens: Path, rules: Path) -> None:

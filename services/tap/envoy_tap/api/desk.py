@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envoy_tap.access import Authority, DeniedError, Person
+from envoy_tap.access import MAY, Authority, DeniedError, Person
 from envoy_tap.audit import Recorder
-from envoy_tap.core.session import Progress
+from envoy_tap.core.session import Progress, Session
 from envoy_tap.registry import Registry
+
+_CONTROLS = ("approve", "stop", "delete")
 
 
 class HiddenError(KeyError):
@@ -35,6 +37,13 @@ class Desk:
         """Return the sessions that *person* may look at, oldest first."""
         rules = self.authority.rules
         return [each for each in self.registry.all() if rules.sees(person, each.session)]
+
+    def may(self, person: Person, session: Session) -> Sequence[str]:
+        """Return what *person* may do to a *session* that they may look at, by the names of MAY, in whatever state it is."""
+        if not self.authority.rules.controls(person, session):
+            return ()
+        own = person.may_be_who(session.who, session.subject)
+        return [verb for verb in _CONTROLS if person.role >= MAY[verb] and not (verb == "approve" and own)]
 
     def controlled(self, person: Person, session_id: str) -> Progress:
         """Return a session that *person* may end; raises DeniedError for one to be looked at only, and as `get`."""

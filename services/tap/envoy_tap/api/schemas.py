@@ -128,6 +128,11 @@ SCHEMAS: Mapping[str, Schema] = {
             "ended_at_s": _or_null(_NUMBER),
             "ended_by": _TEXT,
             "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
+            "may": {
+                "type": "array",
+                "items": {"enum": ["approve", "stop", "delete"]},
+                "description": "What the one who asks may do to it, in whatever state it is.",
+            },
         },
         {"reached": {"type": "array", "items": _object(_SLOT)}},
     ),

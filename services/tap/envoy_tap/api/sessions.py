@@ -21,8 +21,8 @@ LOG = logging.getLogger(__name__)
 Nodes = Callable[[], Sequence[dict[str, Any]]]
 
 
-def as_data(progress: Progress) -> dict[str, Any]:
-    """Return a session and what has become of it, as JSON data."""
+def as_data(progress: Progress, may: Sequence[str]) -> dict[str, Any]:
+    """Return a session, what has become of it, and what who asks *may* do to it, as JSON data."""
     return {
         **as_object(progress.session),
         "state": str(progress.state),
@@ -34,6 +34,7 @@ def as_data(progress: Progress) -> dict[str, Any]:
             for name in sorted({*progress.counts, *progress.elsewhere})
             if progress.total(name)
         },
+        "may": may,
     }
 
 
@@ -46,7 +47,9 @@ class SessionRoutes:
 
     async def list(self, _request: Request, person: Person) -> Response:
         """GET /sessions."""
-        return JSONAnswer({"sessions": [as_data(progress) for progress in self._desk.all(person)]})
+        return JSONAnswer(
+            {"sessions": [self._shown(person, progress) for progress in self._desk.all(person)]}
+        )
 
     async def start(self, request: Request, person: Person) -> Response:
         """POST /sessions."""
@@ -58,7 +61,7 @@ class SessionRoutes:
             return session
 
         progress = await self._desk.registry.start(await asked.body(request), person.name, agreed)
-        return JSONAnswer(as_data(progress), 201)
+        return JSONAnswer(self._shown(person, progress), 201)
 
     async def show(self, request: Request, person: Person) -> Response:
         """GET /sessions/{id}; `reached` are the proxies that were sent it."""
@@ -69,7 +72,7 @@ class SessionRoutes:
             for node in self._nodes()
             if session_id in node["sessions"]
         ]
-        return JSONAnswer({**as_data(progress), "reached": reached})
+        return JSONAnswer({**self._shown(person, progress), "reached": reached})
 
     async def approve(self, request: Request, person: Person) -> Response:
         """POST /sessions/{id}/approve."""
@@ -78,7 +81,8 @@ class SessionRoutes:
         if person.may_be_who(session.who, session.subject):
             raise DeniedError("session", "is your own; another person must approve it")
         await self._desk.recorder.done(person, "approve", session_id, who=session.who)
-        return JSONAnswer(as_data(await self._desk.registry.approve(session_id, person.name)))
+        progress = await self._desk.registry.approve(session_id, person.name)
+        return JSONAnswer(self._shown(person, progress))
 
     async def stop(self, request: Request, person: Person) -> Response:
         """POST /sessions/{id}/stop."""
@@ -89,7 +93,8 @@ class SessionRoutes:
         except OSError as error:
             # Whatever can't be written: a capture that shall end ends.
             LOG.error("the end of session %s could not be written to the audit log: %s", session_id, error)
-        return JSONAnswer(as_data(await self._desk.registry.stop(session_id, person.name)))
+        progress = await self._desk.registry.stop(session_id, person.name)
+        return JSONAnswer(self._shown(person, progress))
 
     async def delete(self, request: Request, person: Person) -> Response:
         """DELETE /sessions/{id}."""
@@ -110,3 +115,6 @@ class SessionRoutes:
                 ]
             }
         )
+
+    def _shown(self, person: Person, progress: Progress) -> dict[str, Any]:
+        return as_data(progress, self._desk.may(person, progress.session))

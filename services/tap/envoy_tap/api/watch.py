@@ -38,10 +38,10 @@ _LAST_EVENT_ID = "last-event-id"
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """What one watches: `check` raises when they may no longer."""
+    """What one watches: `check` returns who it is, and raises when they may no longer."""
 
     session_id: str
-    check: Callable[[str], Awaitable[None]]
+    check: Callable[[], Awaitable[Person]]
     wanted: Expr | None
     whole: bool
 
@@ -73,7 +73,7 @@ class WatchRoute:
         events = self._events(
             _Watch(
                 session_id,
-                self._still(request),
+                self._still(request, person, session_id),
                 asked.wanted(request),
                 whole=bool(asked.number(request, "full", 0, most=1)),
             ),
@@ -92,15 +92,17 @@ class WatchRoute:
         replay = asked.number(request, "replay", 0, most=asked.MAX_REPLAY)
         return asked.number(request, "after", max(0, last - replay))
 
-    def _still(self, request: Request) -> Callable[[str], Awaitable[None]]:
+    def _still(self, request: Request, person: Person, session_id: str) -> Callable[[], Awaitable[Person]]:
         """Return what raises if the session may not be watched any more: a token is revoked, a rule is changed."""
         asked_at_s = time.monotonic()
 
-        async def check(session_id: str) -> None:
-            nonlocal asked_at_s
+        async def check() -> Person:
+            nonlocal asked_at_s, person
             if time.monotonic() - asked_at_s >= self._check_s:
                 asked_at_s = time.monotonic()
-                self._desk.get(await self._access.person(request), session_id)
+                person = await self._access.person(request)
+                self._desk.get(person, session_id)
+            return person
 
         return check
 
@@ -110,12 +112,13 @@ class WatchRoute:
             while True:
                 arrived.clear()
                 try:
-                    await watch.check(watch.session_id)
+                    person = await watch.check()
                     is_over = self._registry.is_over(watch.session_id)
                     page = await self._archive.page(
                         watch.session_id, Span(after=after, limit=_PAGE), watch.wanted, whole=watch.whole
                     )
-                    progress = as_data(self._registry.get(watch.session_id))
+                    progress = self._registry.get(watch.session_id)
+                    shown = as_data(progress, self._desk.may(person, progress.session))
                 except RefusedError:
                     yield _event("denied", {})
                     return
@@ -127,9 +130,9 @@ class WatchRoute:
                 after = page.end
                 if page.next is not None:
                     continue
-                if progress != told or not arrived.is_set():
-                    yield _event("session", progress)
-                    told = progress
+                if shown != told or not arrived.is_set():
+                    yield _event("session", shown)
+                    told = shown
                 if self._registry.is_closing:
                     yield _event("closing", {})
                     return

@@ -16,7 +16,7 @@ import { split } from "./split.js";
 import { errorBox } from "./states.js";
 import { feedBanner, listBox } from "./feed_states.js";
 
-export function exchangesPage({ api, me, may, id, view }) {
+export function exchangesPage({ api, may, id, view }) {
   const path = `/sessions/${id}`;
   const rows = new Rows();
   const feeds = new Map();
@@ -28,7 +28,7 @@ export function exchangesPage({ api, me, may, id, view }) {
   const pins = new Map();
   let versus = Number(view.get("vs")) || null;
 
-  const strip = sessionStrip({ api, me, may, changed: took });
+  const strip = sessionStrip({ api, may, changed: took });
   const banner = h("div", { class: "banners" });
   const counted = h("span", { class: "counted" });
   const overlay = h("div", { class: "overlay" });

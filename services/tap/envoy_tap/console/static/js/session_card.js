@@ -13,7 +13,7 @@ const STATES = {
 };
 
 /** Return a card: `{element, update(session, nodes)}`. */
-export function sessionCard({ me, may, actions }) {
+export function sessionCard({ may, actions }) {
   const element = h("article", { class: "panel card" });
   let before = "";
   const update = (session, nodes) => {
@@ -40,21 +40,27 @@ export function sessionCard({ me, may, actions }) {
   function foot(session, nodes) {
     const own = nodesOf(session, nodes);
     const isLive = session.state === "active" || session.state === "waiting";
-    const isOwn = session.who === me.name;
     return h(
       "div",
       { class: "card-foot" },
       h("div", { class: "chips", role: "list", "aria-label": "Proxies" }, own.map(nodeChip)),
       !own.length && isLive && h("span", { class: "hint" }, "reaches no proxy yet"),
       h("span", { class: "grow" }),
-      session.state === "waiting" && may("approve") &&
-        button("Approve", { icon: "check", kind: "primary", "data-act": "approve", disabled: isOwn, hint: isOwn ? "Another person has to approve it." : undefined }, () => actions.approve(session)),
-      isLive && may("stop") && button("Stop", { icon: "stop", "data-act": "stop" }, () => actions.stop(session)),
+      may("approve") && approveButton(session, () => actions.approve(session)),
+      isLive && session.may.includes("stop") && button("Stop", { icon: "stop", "data-act": "stop" }, () => actions.stop(session)),
       !isLive && may("start") && button("Start again", { icon: "again", "data-act": "again" }, () => actions.again(session)),
-      may("delete") && button("Delete", { icon: "trash", "data-act": "delete" }, () => actions.remove(session)),
+      session.may.includes("delete") && button("Delete", { icon: "trash", "data-act": "delete" }, () => actions.remove(session)),
     );
   }
   return { element, update };
+}
+
+/** Return the button that lets a session begin which waits for it; only another person, as the service has it, can press it. */
+export function approveButton(session, click) {
+  if (session.state !== "waiting") return null;
+  const disabled = !session.may.includes("approve");
+  const hint = disabled ? "Another person has to approve it." : undefined;
+  return button("Approve", { icon: "check", kind: "primary", "data-act": "approve", disabled, hint }, click);
 }
 
 /** Return who started a session, for which team, and who approved it. */

@@ -4,10 +4,10 @@ import { announce, button, fill, h } from "./dom.js";
 import { dayAndTime } from "./format.js";
 import { confirmed } from "./help.js";
 import { address, go } from "./route.js";
-import { bars, nodeChip, nodesOf, people, stateChip } from "./session_card.js";
+import { approveButton, bars, nodeChip, nodesOf, people, stateChip } from "./session_card.js";
 import { polled } from "./states.js";
 
-export function sessionStrip({ api, me, may, changed }) {
+export function sessionStrip({ api, may, changed }) {
   const element = h("header", { class: "strip" });
   let session = null;
   let nodes = [];
@@ -44,7 +44,7 @@ export function sessionStrip({ api, me, may, changed }) {
     h("div", { class: "strip-line" }, about, chips),
     limits,
   );
-  let stateWas = "";
+  let before = "";
 
   function update(found) {
     session = found;
@@ -53,16 +53,16 @@ export function sessionStrip({ api, me, may, changed }) {
     fill(chip, stateChip(session.state));
     fill(about, h("code", { class: "predicate" }, session.predicate), h("span", { class: "hint" }, ` ${people(session)}, ${dayAndTime(session.created_at_s)}`));
     tick();
-    if (session.state !== stateWas) {
-      stateWas = session.state;
+    const now = `${session.state} ${session.may}`;
+    if (now !== before) {
+      before = now;
       const isLive = ["active", "waiting"].includes(session.state);
-      const isOwn = session.who === me.name;
       fill(
         actions,
-        session.state === "waiting" && may("approve") && button("Approve", { icon: "check", kind: "primary", disabled: isOwn, hint: isOwn ? "Another person has to approve it." : undefined }, () => act("approve", "Approved: it captures from now on.")),
-        isLive && may("stop") && button("Stop", { icon: "stop" }, () => act("stop", "Stopped; what it captured is kept.")),
+        may("approve") && approveButton(session, () => act("approve", "Approved: it captures from now on.")),
+        isLive && session.may.includes("stop") && button("Stop", { icon: "stop" }, () => act("stop", "Stopped; what it captured is kept.")),
         !isLive && may("start") && button("Start again", { icon: "again" }, () => go("start", "", { like: session.id })),
-        may("delete") && button("Delete", { icon: "trash" }, remove),
+        session.may.includes("delete") && button("Delete", { icon: "trash" }, remove),
       );
     }
   }

@@ -54,7 +54,7 @@ export function sessionsPage({ api, me, may, view }) {
     }
     for (const id of cards.keys()) if (!wanted.some((each) => each.id === id)) cards.delete(id);
     for (const session of wanted) {
-      if (!cards.has(session.id)) cards.set(session.id, sessionCard({ me, may, actions }));
+      if (!cards.has(session.id)) cards.set(session.id, sessionCard({ may, actions }));
       cards.get(session.id).update(session, nodes);
     }
     // Moving a card that has the focus would take it away.
