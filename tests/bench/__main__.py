@@ -17,6 +17,7 @@ _ONE = Concurrency(connections=1, in_flight=1, calls=2_000)
 _LOADS = {
     "native": (
         _ONE,
+        Concurrency(connections=10, in_flight=64, calls=3_000, per_second=1_000, spread=True),
         Concurrency(connections=2, in_flight=64, calls=2_000, per_second=1_000),
         Concurrency(connections=2, in_flight=64, calls=60_000),
         Concurrency(connections=2, in_flight=32, calls=60_000),

@@ -16,8 +16,11 @@ _DONE = re.compile(r"requests: (\d+) total, \d+ started, \d+ done, (\d+) succeed
 _DATA = re.compile(r"traffic: .*\((\d+)\) data")
 _FRAME_BYTES = 5
 _MICROSECONDS_IN_MS = 1000
+_MS_IN_S = 1000
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _SCALE_CALLS = 10_000
+_TICK_MS = 10
+"""h2load looks so often at what is due by `--rps`, and then a connection sends all of that at once."""
 
 
 class LoadError(Exception):
@@ -29,16 +32,34 @@ class Concurrency:
     """So many connections with so many calls in flight on each, and how many calls are made in all.
 
     With `per_second` calls begin at that rate, whether the ones before were answered or not (an open load), and
-    `in_flight` only bounds them.
+    `in_flight` only bounds them. They come all at once every 10 ms, unless they are `spread`: then connections take
+    turns within those 10 ms, so that a hundredth of `per_second` as connections sends them one by one.
     """
 
     connections: int
     in_flight: int
     calls: int
     per_second: int = 0
+    spread: bool = False
 
     def __str__(self) -> str:
-        return f"{self.per_second:,}/s" if self.per_second else f"{self.connections} x {self.in_flight}"
+        if not self.per_second:
+            return f"{self.connections} x {self.in_flight}"
+        at_once = self.per_second * _TICK_MS // _MS_IN_S // (self.connections if self.spread else 1)
+        return f"{self.per_second:,}/s, {at_once} at once"
+
+    def options(self) -> list[str]:
+        """Return what h2load is told of it."""
+        options = [
+            f"--requests={self.calls}",
+            f"--clients={self.connections}",
+            f"--max-concurrent-streams={self.in_flight}",
+        ]
+        if self.per_second:
+            options.append(f"--rps={self.per_second / self.connections:g}")
+        if self.spread:
+            options += ["--rate=1", f"--rate-period={_TICK_MS // self.connections}ms"]
+        return options
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +90,11 @@ def run(port: int, path: str, body: bytes, concurrency: Concurrency, server_pid:
         data.write_bytes(body)
         argv = [
             "h2load",
-            f"--requests={concurrency.calls}",
-            f"--clients={concurrency.connections}",
-            f"--max-concurrent-streams={concurrency.in_flight}",
+            *concurrency.options(),
             f"--data={data}",
             f"--log-file={log}",
             "--header=content-type: application/grpc",
             "--header=te: trailers",
-            *(
-                [f"--rps={concurrency.per_second / concurrency.connections:g}"]
-                if concurrency.per_second
-                else []
-            ),
             f"http://127.0.0.1:{port}{path}",
         ]
         before = _cpu_seconds(server_pid)

@@ -133,7 +133,7 @@ def _plot(found: Sequence[Result]) -> bytes:
 
 
 def _is_open(concurrency: str) -> bool:
-    return concurrency.endswith("/s")
+    return "/s" in concurrency
 
 
 def _median(samples: Sequence[Sample]) -> Sample:

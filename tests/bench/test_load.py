@@ -68,9 +68,15 @@ def test_ratios_are_those_of_the_same_round(tmp_path: Path) -> None:
 
 def test_an_open_load_has_a_rate_of_its_own_and_so_no_ratio() -> None:
     rate = str(Concurrency(2, 64, 3000, per_second=1000))
-    assert rate == "1,000/s"
+    assert rate == "1,000/s, 10 at once"
     samples = [Sample(1000, 1, 2, 3)]
     found = results(
         {("empty", "native", rate): samples, ("authz", "native", rate): samples}, {"authz": "empty"}
     )
     assert [result.of_empty for result in found] == [None, None]
+
+
+def test_an_open_load_that_is_spread_comes_one_by_one() -> None:
+    spread = Concurrency(10, 64, 3000, per_second=1000, spread=True)
+    assert str(spread) == "1,000/s, 1 at once"
+    assert spread.options()[3:] == ["--rps=100", "--rate=1", "--rate-period=1ms"]
