@@ -128,9 +128,10 @@ class AuthzSidecar:
 
     def _load(self) -> _Loaded:
         options = self._options
-        policies = load_policies(
+        read = load_policies(
             self._paths, normalization=options.normalization, root_namespace=options.root_namespace
         )
+        policies = replace(read, documents=())  # findings have their places, so these need not stay in memory
         identity = IdentitySettings() if self._identity is None else load_identity(self._identity)
         authenticators, deciders = self._plugins
         for name in sorted(set(identity.plugins) - {*authenticators, *deciders}):

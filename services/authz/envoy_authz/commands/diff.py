@@ -26,7 +26,7 @@ def diff(
     """
     before, after = load([old], deciding), load([new], deciding)
     comparison = compare(before, after, most)
-    places = (Places(before.documents), Places(after.documents))
+    places = (Places(before.loaded.documents), Places(after.loaded.documents))
     if form == "json":
         print_json(_data(comparison, places))
     else:

@@ -35,7 +35,7 @@ def explain(
     search = smallest_flips(source.policies, asked, trusted(source))
     outcome = source.policies.evaluate(asked.request, asked.authentication)
     walks = walk(source.policies, asked)
-    explained = _Explained(source, asked, verdict, outcome, walks, search, Places(source.documents))
+    explained = _Explained(source, asked, verdict, outcome, walks, search, Places(source.loaded.documents))
     if form == "json":
         print_json(explained.data())
     else:

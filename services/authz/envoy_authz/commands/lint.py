@@ -14,7 +14,6 @@ from envoy_authz.config import LoadedPolicies, load_policies
 from envoy_authz.config.identity import load_identity
 from envoy_authz.core.policy import Policy
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
-from envoy_sidecar.config.documents import Node
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, as_json, how_many
 
 
@@ -44,19 +43,15 @@ def _findings(
     paths: Sequence[Path], deciding: Deciding, claims: frozenset[str]
 ) -> tuple[Sequence[Finding], str]:
     options = deciding.options
-    documents: list[Node] = []
     try:
         loaded = load_policies(
-            paths,
-            normalization=options.normalization,
-            root_namespace=options.root_namespace,
-            documents=documents,
+            paths, normalization=options.normalization, root_namespace=options.root_namespace
         )
         if deciding.identity is not None:
             load_identity(deciding.identity)
     except InvalidConfigurationError as error:
         return error.findings, ""
-    findings = [*loaded.warnings, *judge(loaded, Places(documents), options.root_namespace, claims)]
+    findings = [*loaded.warnings, *judge(loaded, Places(loaded.documents), options.root_namespace, claims)]
     findings.sort(key=lambda finding: astuple(finding.position))
     rules = how_many(sum(len(policy.rules) for policy in loaded.policies), "rule")
     return findings, f"{rules} in {how_many(len(loaded.policies), 'policy', 'policies')}: clean"

@@ -72,9 +72,9 @@ def replay(logs: tuple[Path, ...], paths: Sequence[Path], form: Format, *, decid
     for logged in read_log(logs, replayed.unread, frozenset(trusted(source))):
         _take(logged, judged, replayed)
     if form == "json":
-        print_json(_data(replayed, Places(source.documents)))
+        print_json(_data(replayed, Places(source.loaded.documents)))
     else:
-        _print(replayed, Places(source.documents))
+        _print(replayed, Places(source.loaded.documents))
     return EXIT_FINDINGS if replayed.flips else EXIT_CLEAN
 
 

@@ -71,7 +71,7 @@ def run_tests(
     if not cases:
         raise SettingsError("there is no case in the tests")
     results = [_result(case, source) for case in cases]
-    coverage = _coverage(cases, source, Places(source.documents))
+    coverage = _coverage(cases, source, Places(source.loaded.documents))
     if junit_file is not None:
         try:
             junit_file.write_bytes(junit(results))

@@ -16,7 +16,6 @@ from envoy_authz.core import Action, Authenticator, Normalization, Options, Path
 from envoy_authz.core.aliases import with_own_names
 from envoy_authz.identity.callers import Callers, Peers
 from envoy_authz.tokens.sources import KeyRing
-from envoy_sidecar.config.documents import Node
 from envoy_sidecar.config.findings import InvalidConfigurationError
 from envoy_sidecar.settings import SettingsError, source_paths
 
@@ -71,7 +70,7 @@ class Deciding:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Policies as they were read (from *documents*), and compiled; *callers* and *authenticator* say who calls, as in the service.
+    """Policies as they were read, and compiled; *callers* and *authenticator* say who calls, as in the service.
 
     Keys by HTTPS are not fetched, and no issuer is asked about a token.
     """
@@ -80,7 +79,6 @@ class Source:
     policies: PolicySet
     callers: Callers = field(default_factory=lambda: Callers(Peers()))
     authenticator: Authenticator | None = None
-    documents: Sequence[Node] = ()
 
 
 def load(paths: Sequence[Path], deciding: Deciding | None) -> Source:
@@ -92,13 +90,9 @@ def load(paths: Sequence[Path], deciding: Deciding | None) -> Source:
         say(
             f"note: {names} may decide otherwise (--decider), and is not asked here: `check` asks the service"
         )
-    documents: list[Node] = []
     try:
         loaded = load_policies(
-            paths,
-            normalization=options.normalization,
-            root_namespace=options.root_namespace,
-            documents=documents,
+            paths, normalization=options.normalization, root_namespace=options.root_namespace
         )
         identity = IdentitySettings() if chosen.identity is None else load_identity(chosen.identity)
     except InvalidConfigurationError as error:
@@ -114,5 +108,4 @@ def load(paths: Sequence[Path], deciding: Deciding | None) -> Source:
         PolicySet(policies, options=options),
         callers,
         make_authenticator(identity, callers, None, others),
-        documents,
     )

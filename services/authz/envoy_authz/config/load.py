@@ -1,7 +1,7 @@
 """A folder of policies, whole or not at all."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from envoy_authz.authenticators.model import RequestAuthentication
@@ -20,12 +20,14 @@ class LoadedPolicies:
 
     `files` are those that hold policies, then those that hold keys. `authentications` say whose tokens count; none
     means that no request is authenticated. `warnings` are findings in the order of their places, none of which is an error.
+    `documents` are what was read, for who wants to say where something stands.
     """
 
     policies: tuple[Policy, ...]
     files: tuple[Path, ...]
     warnings: tuple[Finding, ...]
     authentications: tuple[RequestAuthentication, ...] = ()
+    documents: tuple[Node, ...] = field(default=(), repr=False)
 
 
 def load_policies(
@@ -33,12 +35,10 @@ def load_policies(
     *,
     normalization: Normalization = Normalization.BASE,
     root_namespace: str = "istio-system",
-    documents: list[Node] | None = None,
 ) -> LoadedPolicies:
     """Read all policies that *paths* (files, and folders with all below them) hold, as YAML or JSON.
 
-    *normalization* is how paths will be compared, and *root_namespace* the one whose policies apply everywhere. To
-    *documents* what was read is added, for who wants to say where something stands.
+    *normalization* is how paths will be compared, and *root_namespace* the one whose policies apply everywhere.
 
     Raises InvalidConfigurationError with the findings of all files, warnings among them, when any is an error: part
     of a set of policies can allow more than the whole, when what is missing is a DENY.
@@ -47,11 +47,11 @@ def load_policies(
     findings = list(found.findings)
     policies: list[Policy] = []
     authentications: list[RequestAuthentication] = []
+    documents: list[Node] = []
     places: dict[tuple[str, str, str], Position] = {}
     for file, text in found.texts.items():
         for document in _documents(text, str(file), findings):
-            if documents is not None:
-                documents.append(document)
+            documents.append(document)
             kind = document.get("kind")
             if kind is not None and kind.scalar == authentication.KIND:
                 read, about = authentication.read_request_authentication(document, (OUR_API_VERSION,))
@@ -67,7 +67,7 @@ def load_policies(
     findings.extend(_several_namespaces(policies, root_namespace, found.texts))
     key_files = dict.fromkeys(file for one in authentications for file in one.files)
     files = (*found.texts, *key_files)
-    return LoadedPolicies(tuple(policies), files, tuple(findings), tuple(authentications))
+    return LoadedPolicies(tuple(policies), files, tuple(findings), tuple(authentications), tuple(documents))
 
 
 def _documents(text: str, file: str, findings: list[Finding]) -> list[Node]:
