@@ -58,7 +58,7 @@ def serve(settings: RatelimitSettings | None = None) -> int:
     """Answer Envoy's rate limit requests by limits in files or from a control plane; what no limit matches passes."""
     chosen = settings or RatelimitSettings()
     said = notes(translate(os.environ, _OPTIONS))
-    return cli.serve("ratelimit", chosen, lambda: RatelimitSidecar(chosen, said), _routes)
+    return cli.serve("ratelimit", chosen, lambda: RatelimitSidecar(chosen, said), _routes, http.worker_routes)
 
 
 def _routes(sidecar: Sidecar) -> Sequence[BaseRoute]:

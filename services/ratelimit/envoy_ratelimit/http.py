@@ -2,9 +2,11 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
+import httpx
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -13,9 +15,10 @@ from starlette.routing import BaseRoute, Route
 from envoy_ratelimit import wire_json
 from envoy_ratelimit.core.rules import Rules
 from envoy_ratelimit.observe.metrics import reference_stats
-from envoy_ratelimit.observe.observer import Observer
+from envoy_ratelimit.observe.observer import TOPS, Observer, Top, Tops, summed
 from envoy_sidecar.transport.batching import MAX_MESSAGE_BYTES
 from envoy_sidecar.transport.port import Answer, Call, Failure
+from envoy_sidecar.worker_views import WorkerViews
 
 MAX_TOP = 1000
 _TOP = 20
@@ -56,16 +59,25 @@ def routes(shown: Shown) -> list[BaseRoute]:
         counts = reference_stats(shown.observer.metrics.hits.counts)
         return PlainTextResponse("".join(f"{name}: {count}\n" for name, count in counts))
 
-    def top(request: Request) -> Response:
-        asked = request.query_params.get("count", str(_TOP))
-        if not (_SHORT_NUMBER.fullmatch(asked) and 0 < int(asked) <= MAX_TOP):
-            return PlainTextResponse(f"count: write a number from 1 to {MAX_TOP}\n", 400)
-        tops = shown.observer.top(int(asked))
-        data = {which: [top._asdict() for top in found] for which, found in tops.items()}
-        return Response(json.dumps(data), media_type="application/json")
+    @_counting
+    def top(count: int) -> Tops:
+        return shown.observer.top(count)
+
+    @_posted
+    def decide(body: bytes) -> Response:
+        try:
+            call = Call(wire_json.request_from_json(body))
+        except ValueError as error:
+            return PlainTextResponse(f"{error}\n", 400)
+        (answer,) = shown.decide([call])
+        if isinstance(answer, Failure):
+            return PlainTextResponse(f"{answer.message}\n", 400)
+        data = wire_json.response_as_data(answer)
+        over = data.get("overallCode") == wire_json.OVER_LIMIT
+        return JSONResponse(data, _TOO_MANY_REQUESTS if over else 200)
 
     return [
-        Route("/json", _asking(shown), methods=["POST"]),
+        Route("/json", decide, methods=["POST"]),
         Route("/healthcheck", healthcheck),
         Route("/rlconfig", rlconfig),
         Route("/stats", stats),
@@ -73,8 +85,59 @@ def routes(shown: Shown) -> list[BaseRoute]:
     ]
 
 
-def _asking(shown: Shown) -> Callable[[Request], Awaitable[Response]]:
-    async def decide(request: Request) -> Response:
+def worker_routes(workers: WorkerViews) -> list[BaseRoute]:
+    """Return the same routes for an admin server that has workers: any decides and knows the limits, all have counted."""
+
+    def healthcheck(_request: Request) -> Response:
+        serve = all(answer is not None and answer.is_success for answer in workers.all("/healthcheck"))
+        return PlainTextResponse("OK") if serve else PlainTextResponse("", 500)
+
+    def rlconfig(_request: Request) -> Response:
+        return workers.first("/rlconfig")
+
+    def stats(_request: Request) -> Response:
+        counts: Counter[str] = Counter()
+        for answer in answers("/stats"):
+            for line in answer.text.splitlines():
+                name, _, count = line.rpartition(": ")
+                counts[name] += int(count)
+        return PlainTextResponse("".join(f"{name}: {count}\n" for name, count in sorted(counts.items())))
+
+    @_counting
+    def top(count: int) -> Tops:
+        # All that each has: a key may be heavy by what several workers saw of it.
+        found = [answer.json() for answer in answers(f"/top?count={MAX_TOP}")]
+        return {which: summed((Top(**row) for one in found for row in one[which]), count) for which in TOPS}
+
+    def answers(path: str) -> Iterator[httpx.Response]:
+        return (answer for answer in workers.all(path) if answer is not None and answer.is_success)
+
+    return [
+        Route("/json", _posted(lambda body: workers.first("/json", body)), methods=["POST"]),
+        Route("/healthcheck", healthcheck),
+        Route("/rlconfig", rlconfig),
+        Route("/stats", stats),
+        Route("/top", top),
+    ]
+
+
+def _counting(find: Callable[[int], Tops]) -> Callable[[Request], Response]:
+    """Return the endpoint that shows as many of the heaviest keys as it is asked for."""
+
+    def top(request: Request) -> Response:
+        asked = request.query_params.get("count", str(_TOP))
+        if not (_SHORT_NUMBER.fullmatch(asked) and 0 < int(asked) <= MAX_TOP):
+            return PlainTextResponse(f"count: write a number from 1 to {MAX_TOP}\n", 400)
+        data = {which: [top._asdict() for top in found] for which, found in find(int(asked)).items()}
+        return Response(json.dumps(data), media_type="application/json")
+
+    return top
+
+
+def _posted(answer: Callable[[bytes], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint that answers a body, off the event loop, unless it is too large or a web page's."""
+
+    async def endpoint(request: Request) -> Response:
         if _is_of_a_page(request):
             return PlainTextResponse("web pages may not ask here\n", 403)
         body = bytearray()
@@ -82,18 +145,9 @@ def _asking(shown: Shown) -> Callable[[Request], Awaitable[Response]]:
             body += piece
             if len(body) > MAX_MESSAGE_BYTES:
                 return PlainTextResponse(f"at most {MAX_MESSAGE_BYTES} bytes\n", 413)
-        try:
-            call = Call(wire_json.request_from_json(bytes(body)))
-        except ValueError as error:
-            return PlainTextResponse(f"{error}\n", 400)
-        (answer,) = await run_in_threadpool(shown.decide, [call])
-        if isinstance(answer, Failure):
-            return PlainTextResponse(f"{answer.message}\n", 400)
-        data = wire_json.response_as_data(answer)
-        over = data.get("overallCode") == wire_json.OVER_LIMIT
-        return JSONResponse(data, _TOO_MANY_REQUESTS if over else 200)
+        return await run_in_threadpool(answer, bytes(body))
 
-    return decide
+    return endpoint
 
 
 def _is_of_a_page(request: Request) -> bool:

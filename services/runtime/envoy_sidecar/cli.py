@@ -23,7 +23,7 @@ from envoy_sidecar.telemetry import logs
 from envoy_sidecar.telemetry.metrics import TelemetryError
 from envoy_sidecar.transport.address import Address
 from envoy_sidecar.transport.port import ListenError
-from envoy_sidecar.workers import Supervisor, stop_with_supervisor, worker_from_environment
+from envoy_sidecar.workers import Supervisor, WorkerRoutes, stop_with_supervisor, worker_from_environment
 
 EXIT_CLEAN = 0
 EXIT_FINDINGS = 1
@@ -84,11 +84,13 @@ def serve(
     settings: ServerSettings,
     make: Callable[[], Sidecar],
     routes: Callable[[Sidecar], Sequence[BaseRoute]] = lambda _sidecar: (),
+    worker_routes: WorkerRoutes = lambda _workers: (),
 ) -> int:
     """Serve what *make* returns until a signal stops it; return the exit code.
 
     A configuration that is broken at the start, or an address that is taken, is said on stderr and exits with 2.
-    With several workers this process supervises and each worker runs *make* itself.
+    With several workers this process supervises and each worker runs *make* itself; *routes* are then at the workers'
+    own admin servers, and *worker_routes* at the supervisor's.
     """
     # Without a handler it would end the process; until there is one, what it asks for is done by the start itself.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -100,7 +102,7 @@ def serve(
     try:
         if settings.workers > 1 and worker is None:
             make()
-            return asyncio.run(Supervisor(name, settings).run())
+            return asyncio.run(Supervisor(name, settings, worker_routes).run())
         asyncio.run(_serve(settings, make, worker, routes))
     except InvalidConfigurationError as error:
         sys.stderr.write(f"{error}\nenvoy-{name}: not started, findings: {len(error.findings)}\n")

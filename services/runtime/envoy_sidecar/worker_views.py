@@ -9,6 +9,7 @@ import httpx
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.responses import PlainTextResponse, Response
 
 from envoy_sidecar import admin_client
 from envoy_sidecar.admin import Readiness
@@ -60,14 +61,36 @@ class WorkerViews:
         registry.register(_Merged(texts, self._deaths()))
         return generate_latest(registry)
 
+    def first(self, path: str, body: bytes | None = None) -> Response:
+        """Return what the first worker that can be reached answers to a GET of *path*, or to a POST of *body*.
+
+        What one may have received is sent to no other.
+        """
+        for number, socket in enumerate(self._sockets):
+            answer = _ask(socket, path, body)
+            if isinstance(answer, httpx.ConnectError):
+                continue
+            if isinstance(answer, httpx.HTTPError):
+                return PlainTextResponse(f"worker {number} does not answer: {answer}\n", 502)
+            return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
+        return PlainTextResponse("no worker can be reached\n", 503)
+
+    def all(self, path: str) -> Sequence[httpx.Response | None]:
+        """Return what each worker answers to a GET of *path*; None for one that does not."""
+        answers = (answer for _, answer in self._ask_all(path))
+        return [None if isinstance(answer, httpx.HTTPError) else answer for answer in answers]
+
     def _ask_all(self, path: str) -> Iterator[tuple[int, _Answer]]:
         with ThreadPoolExecutor(len(self._sockets)) as pool:
             yield from enumerate(pool.map(lambda socket: _ask(socket, path), self._sockets))
 
 
-def _ask(socket: Path, path: str) -> _Answer:
+def _ask(socket: Path, path: str, body: bytes | None = None) -> _Answer:
+    if not socket.exists():  # httpx would leave the socket that it made to the garbage collector
+        return httpx.ConnectError("it does not listen yet")
+    address = Address(path=str(socket))
     try:
-        return admin_client.get(Address(path=str(socket)), path)
+        return admin_client.get(address, path) if body is None else admin_client.post(address, path, body)
     except httpx.HTTPError as error:
         return error
 

@@ -8,8 +8,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from starlette.routing import BaseRoute
 
 from envoy_sidecar.admin import AdminServer, AdminViews, admin_app
 from envoy_sidecar.settings import ServerSettings
@@ -22,6 +24,9 @@ LOG = logging.getLogger(__name__)
 
 WORKER_VARIABLE = "ENVOY_SIDECAR_WORKER"
 """Set in a worker's environment: `NUMBER:ADMIN_SOCKET_PATH`."""
+
+WorkerRoutes = Callable[[WorkerViews], Sequence[BaseRoute]]
+"""What makes a service's own routes of an admin server that has workers."""
 
 _EXIT_REFUSED = 2
 _FIRST_DELAY_S = 0.5
@@ -57,11 +62,17 @@ def stop_with_supervisor(stop: Callable[[], None]) -> None:
 
 
 class Supervisor:
-    """Keeps N copies of this very command running, and serves one admin address for all of them."""
+    """Keeps N copies of this very command running, and serves one admin address for all of them.
 
-    def __init__(self, name: str, settings: ServerSettings) -> None:
+    *routes* gives the service's own routes there, which ask the workers.
+    """
+
+    def __init__(
+        self, name: str, settings: ServerSettings, routes: WorkerRoutes = lambda _workers: ()
+    ) -> None:
         self._name = name
         self._settings = settings
+        self._routes = routes
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._deaths = 0
         self._refused = False
@@ -98,7 +109,7 @@ class Supervisor:
         sockets = [_socket(folder, number) for number in range(count)]
         shown = WorkerViews(sockets, lambda: self._deaths)
         views = AdminViews(shown.readiness, shown.prometheus, shown.config)
-        server = AdminServer(self._settings.admin_address, admin_app(views))
+        server = AdminServer(self._settings.admin_address, admin_app(views, self._routes(shown)))
         admin = await server.start()
         LOG.info("%s: %d workers, admin of all on http://%s", self._name, count, admin)
         keepers = [asyncio.create_task(self._keep(number, folder, lifeline)) for number in range(count)]

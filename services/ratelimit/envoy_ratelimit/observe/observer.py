@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from envoy_ratelimit.core.limiter import Answer, Plan, Verdict
@@ -36,6 +37,21 @@ class Top(NamedTuple):
     key: str
     hits: int
     error: int
+
+
+Tops = dict[str, list[Top]]
+"""The heaviest keys of each of TOPS, heaviest first."""
+TOPS = ("hottest", "denied")
+
+
+def summed(tops: Iterable[Top], most: int) -> list[Top]:
+    """Return the heaviest keys, with what comes several times added up."""
+    found: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for domain, rule, key, hits, error in tops:
+        before, error_before = found.get((domain, rule, key), (0, 0))
+        found[domain, rule, key] = (before + hits, error_before + error)
+    added = [Top(*name, hits, error) for name, (hits, error) in found.items()]
+    return sorted(added, key=lambda top: -top.hits)[:most]
 
 
 class Observer:
@@ -127,17 +143,13 @@ class Observer:
         if limited:
             self._log.see(plan, answer)
 
-    def top(self, most: int) -> dict[str, list[Top]]:
+    def top(self, most: int) -> Tops:
         """Return the keys with the most hits and those with the most denied ones, heaviest first."""
-        return {"hottest": self._named(self._hottest, most), "denied": self._named(self._denied, most)}
+        sketches = (self._hottest, self._denied)
+        return {which: summed(self._named(one), most) for which, one in zip(TOPS, sketches, strict=True)}
 
-    def _named(self, sketch: SpaceSaving[_BucketName], most: int) -> list[Top]:
-        """Name the heaviest; the buckets of a rule before and after its limit changed are shown as one."""
-        found: dict[tuple[str, str, str], tuple[int, int]] = {}
+    def _named(self, sketch: SpaceSaving[_BucketName]) -> Iterator[Top]:
+        """Name the heaviest; the buckets of a rule before and after its limit changed have one name."""
         for bucket, weight, error in sketch.heaviest(SKETCH_KEYS):
             shown = shown_key(bucket.key_prefix, bucket.key, self._keys, self._salt)
-            name = (bucket.domain, bucket.rule, shown)
-            before, error_before = found.get(name, (0, 0))
-            found[name] = (before + weight, error_before + error)
-        tops = [Top(*name, hits, error) for name, (hits, error) in found.items()]
-        return sorted(tops, key=lambda top: -top.hits)[:most]
+            yield Top(bucket.domain, bucket.rule, shown, weight, error)
