@@ -202,6 +202,92 @@ def test_a_failing_store_is_said_once_and_its_return_too(
     ]
 
 
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """Return what gives the first words of what was logged since it was asked last."""
+    caplog.set_level(logging.INFO, "envoy_ratelimit")
+
+    def take() -> list[str]:
+        found = [message.partition(";")[0] for message in caplog.messages]
+        caplog.clear()
+        return found
+
+    return take
+
+
+FAILED, BACK = "the bucket store failed", "the bucket store is back"
+
+
+def test_a_store_that_is_reached_again_is_back_though_no_request_comes(
+    store: WatchedStore, said: Callable[[], list[str]]
+) -> None:
+    down = "no route"
+    handler = RateLimitHandler(allowing(9), store, why_down=lambda: down)
+    store.failure = StoreError("timeout", "too late")
+    handler([call()])
+    handler.look()
+    handler.look()
+    assert (said(), bool(handler.store_failure)) == ([FAILED], True)
+    down = ""
+    handler([call()])
+    handler.look()
+    assert said() == [], "it failed just now"
+    handler.look()
+    assert (said(), handler.store_failure) == ([BACK], "")
+    store.failure = None
+    handler([call()])
+    handler.look()
+    assert said() == []
+
+
+def test_a_store_that_fails_again_when_it_is_asked_is_back_only_when_it_decides(
+    store: WatchedStore, said: Callable[[], list[str]]
+) -> None:
+    handler = RateLimitHandler(allowing(9), store)
+    for expected in ([FAILED, BACK], [FAILED], []):
+        store.failure = StoreError("timeout", "its script hangs, while it answers a PING")
+        handler([call()])
+        handler.look()
+        handler.look()
+        assert said() == expected
+    store.failure = None
+    handler([call()])
+    assert (said(), handler.store_failure) == ([BACK], "")
+    store.failure = StoreError("timeout", "another time")
+    handler([call()])
+    handler.look()
+    handler.look()
+    assert said() == [FAILED, BACK]
+
+
+def test_a_store_that_refuses_is_back_only_when_it_decides(
+    store: WatchedStore, said: Callable[[], list[str]]
+) -> None:
+    handler = RateLimitHandler(allowing(9), store)
+    store.failure = StoreError("response", "OOM")
+    handler([call()])
+    handler.look()
+    handler.look()
+    assert said() == [FAILED]
+    store.failure = None
+    handler([call()])
+    assert said() == [BACK]
+
+
+def test_a_part_of_the_store_that_decides_is_not_all_of_it(
+    store: WatchedStore, said: Callable[[], list[str]]
+) -> None:
+    down = "a node of the cluster is away"
+    handler = RateLimitHandler(allowing(9), store, why_down=lambda: down)
+    for failure in (StoreError("connection", "closed"), None) * 2:
+        store.failure = failure
+        handler([call()])
+    assert said() == [FAILED]
+    down = ""
+    handler([call()])
+    assert said() == [BACK]
+
+
 @pytest.mark.parametrize("policy", FailurePolicy)
 def test_a_fault_of_the_store_itself_is_no_rpc_error(store: WatchedStore, policy: FailurePolicy) -> None:
     handler = RateLimitHandler(allowing(5), store, on_store_failure=policy)

@@ -36,8 +36,8 @@ class RateLimitHandler:
 
     A batch sees exactly one configuration and makes at most one call of the store. It never raises and answers an RPC
     error only to a request that cannot be read (INVALID_ARGUMENT): when the store or our own code fails, requests get
-    their rules' policies, or *on_store_failure*; *local* decides for those with the policy LOCAL. *response* says what
-    answers have beside the statuses. *observe* is shown each decision, once it is written down as an answer. Of
+    their rules' policies, or *on_store_failure*; *local* decides for those with the policy LOCAL. *why_down* says why a
+    part of the store is not reached, empty if all of it is. *response* says what answers have beside the statuses. *observe* is shown each decision, once it is written down as an answer. Of
     *remembered* requests it is known what they come to, so that the same bytes are read and looked up once.
     """
 
@@ -48,6 +48,7 @@ class RateLimitHandler:
         *,
         on_store_failure: FailurePolicy = FailurePolicy.ALLOW,
         local: LocalShare | None = None,
+        why_down: Callable[[], str] = lambda: "",
         response: ResponseOptions = STATUSES_ALONE,
         observe: Observe | None = None,
         remembered: int = MAX_REMEMBERED,
@@ -55,10 +56,14 @@ class RateLimitHandler:
         self._store = store
         self._policy = on_store_failure
         self._local = local
+        self._why_down = why_down
         self._response = response
         self._observe = observe
         self._remembered = remembered
         self._store_failure = ""
+        self._unproven = False
+        self._doubted = False
+        self._failed_since_look = False
         self._fallback = wire.Encoder().encode((on_store_failure is FailurePolicy.DENY, []))
         self.invalid = Tally("ratelimit.invalid_requests", "Requests that could not be read")
         self.store_failures = Tally("ratelimit.store_failures", "Batches the store did not decide", ("kind",))
@@ -74,7 +79,7 @@ class RateLimitHandler:
 
     @property
     def store_failure(self) -> str:
-        """What began when the store failed, in a sentence; empty once it has decided a batch again."""
+        """What began when the store failed, in a sentence; empty once it has decided a batch again, or is reached again."""
         return self._store_failure
 
     @property
@@ -85,6 +90,18 @@ class RateLimitHandler:
     def swap(self, rules: Rules) -> None:
         """Serve *rules* from the next batch on; may be called from any thread."""
         self._configuration = self._configured(rules)
+
+    def look(self) -> None:
+        """See whether a store that failed is reached again, which no request shows where none comes.
+
+        To be called now and then, never while a batch is decided. A store that was reached and refused, or failed again
+        as soon as it was asked, is taken for back only when it decides: else it would come and go in the log.
+        """
+        if not self._store_failure or self._doubted:
+            return
+        if not self._failed_since_look and not self._why_down():
+            self._store_is_back()
+        self._failed_since_look = False
 
     def __call__(self, calls: Sequence[Call]) -> list[Answer]:
         """Answer a batch of serialized RateLimitRequests with serialized RateLimitResponses."""
@@ -120,24 +137,42 @@ class RateLimitHandler:
         try:
             settled = limiter.settle(plans)
         except StoreError as error:
-            self.store_failures.add((error.kind,))
-            if not self._store_failure:
-                self._store_failure = (
-                    f"the bucket store failed; requests get {self._policy.value!r} until it is back: {error}"
-                )
-                LOG.warning("%s", self._store_failure)
+            self._store_failed(error)
         except Exception as error:  # noqa: BLE001
             self._fault("a batch could not be decided", error, len(plans))
         else:
-            if self._store_failure and any(plan.takes for plan in plans):
-                self._store_failure = ""
-                LOG.info("the bucket store is back")
+            if self._unproven and any(plan.takes for plan in plans):
+                self._store_decided()
             return settled
         try:
             return limiter.fail(plans)
         except Exception as error:  # noqa: BLE001
             self._fault("a batch could not be decided without the store", error, len(plans))
             return [(self._policy is FailurePolicy.DENY, []) for _ in plans]
+
+    def _store_failed(self, error: StoreError) -> None:
+        self.store_failures.add((error.kind,))
+        self._failed_since_look = True
+        if error.kind == "response":
+            self._doubted = True
+        if not self._store_failure:
+            self._doubted = self._doubted or self._unproven
+            self._unproven = True
+            self._store_failure = (
+                f"the bucket store failed; requests get {self._policy.value!r} until it is back: {error}"
+            )
+            LOG.warning("%s", self._store_failure)
+
+    def _store_decided(self) -> None:
+        if self._store_failure:
+            if self._why_down():
+                return  # another node decided, or a refusal was remembered
+            self._store_is_back()
+        self._unproven = self._doubted = False
+
+    def _store_is_back(self) -> None:
+        self._store_failure = ""
+        LOG.info("the bucket store is back")
 
     def _fault(self, what: str, error: Exception, requests: int = 1) -> None:
         self.errors.add(amount=requests)

@@ -29,6 +29,7 @@ from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.transport.port import Answer, Call, Service
 
 LOG = logging.getLogger(__name__)
+_LOOK_S = 1.0
 
 
 class RatelimitSidecar:
@@ -76,6 +77,7 @@ class RatelimitSidecar:
             self._store,
             on_store_failure=FailurePolicy(settings.on_store_failure),
             local=LocalShare(MemoryStore(), settings.local_share),
+            why_down=self._store.why_down if isinstance(self._store, RemoteStore) else lambda: "",
             response=settings.response_options(),
             observe=self._observer.observe,
             remembered=settings.remember_requests,
@@ -167,6 +169,7 @@ class RatelimitSidecar:
             LOG.warning("%s", note)
         if isinstance(self._store, RemoteStore):
             self._store.start()
+            self._run(self._look_at_store())
         self._run(self._observer.run())
         if self._xds is not None:
             self._run(self._xds.run())
@@ -193,6 +196,16 @@ class RatelimitSidecar:
             if self._asked is not None:
                 self._asked.begin()
             return self._handler(calls)
+
+    async def _look_at_store(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if self._handler.store_failure:
+                await asyncio.to_thread(self._look)
+
+    def _look(self) -> None:
+        with self._one_at_a_time:
+            self._handler.look()
 
     def _load(self, previous: LoadedRules | None) -> LoadedRules:
         settings = self._settings

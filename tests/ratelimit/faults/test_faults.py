@@ -17,6 +17,7 @@ import pytest
 from envoy_demo.ports import LOOPBACK
 from envoy_demo.processes import Processes
 from envoy_demo.services import Service, start_ratelimit
+from tests.ratelimit.asking import Admin
 from tests.ratelimit.faults.load import CALLERS, LIMITS, Answers, Load, request, threads_and_files
 from tests.ratelimit.servers import Server, add_replica, start_cluster, start_sentinels, start_server
 
@@ -141,6 +142,21 @@ async def test_a_service_starts_without_its_store_and_is_exact_when_it_appears(p
     assert load.answers.errors == []
     assert readiness(service) == "ready\n"
     assert (await remaining(service, "narrow", "new")) == 3000 - load.answers.admitted
+
+
+def test_a_store_that_is_back_is_said_to_be_though_nobody_asks(processes: Processes) -> None:
+    server = start_server(processes)
+    service = serve(processes, server.url)
+    admin = Admin(service)
+    server.process.kill()
+    service.process.until(
+        lambda: (admin.ask("edge", {"wide": "x"}), says_that_the_store_failed(service))[1] or None,
+        "a request that the store did not decide",
+    )
+    admin.close()
+    start_server(processes, port=server.port)
+    service.process.until(lambda: readiness(service) == "ready\n" or None, "a store that is back")
+    service.process.until_logged("the bucket store is back")
 
 
 async def test_a_script_flush_under_load_loses_nothing(processes: Processes) -> None:
