@@ -39,8 +39,9 @@ class Seen:
         log: DecisionLogOptions | None = None,
         keys: KeyStyle = "plain",
         rules: int = 100,
+        near: float = 0.8,
     ) -> None:
-        self.metrics = RuleMetrics(max_rules=rules)
+        self.metrics = RuleMetrics(max_rules=rules, near_limit_ratio=near)
         self.log = DecisionLog(log or DecisionLogOptions(), chance=lambda: 0.5, clock=lambda: 1.0)
         self.observer = Observer(self.metrics, self.log, keys=keys, salt="s")
         self._text = text
@@ -55,9 +56,11 @@ class Seen:
     def asks(self, key: str, value: str = "ann", times: int = 1, cost: int | None = None) -> None:
         self.asks_for([([(key, value)], cost, None)], times)
 
-    def asks_for(self, descriptors: Sequence[Hits], times: int = 1, domain: str = "edge") -> None:
+    def asks_for(
+        self, descriptors: Sequence[Hits], times: int = 1, domain: str = "edge", hits: int = 0
+    ) -> None:
         for _ in range(times):
-            plan = self._limiter.plan(domain, descriptors)
+            plan = self._limiter.plan(domain, descriptors, hits)
             (answer,) = self._limiter.settle([plan])
             self.observer.observe(plan, answer)
 
@@ -91,6 +94,31 @@ def test_a_hit_counts_its_cost_and_a_peek_nothing() -> None:
     seen.asks("user", cost=-2)
     seen.asks("user", cost=20)
     assert seen.hits() == {("user", "within_limit"): 4, ("user", "over_limit"): 20}
+
+
+def test_a_hit_counts_its_cost_without_a_bucket_too() -> None:
+    limit = "unit: day, requests_per_unit: 10"
+    seen = Seen(f"""
+    domain: edge
+    descriptors:
+      - {{ key: base, rate_limit: {{ name: base, {limit} }} }}
+      - {{ key: up, rate_limit: {{ replaces: [{{ name: base }}], {limit} }} }}
+      - {{ key: free, rate_limit: {{ unlimited: true }} }}
+    """)
+    for cost in (5, 0, -3):
+        seen.asks("free", cost=cost)
+    for cost in (7, 0):
+        seen.asks_for([([("base", "x")], cost, None), ([("up", "x")], 1, None)])
+    assert seen.hits() == {("free", "unlimited"): 5, ("base", "replaced"): 7, ("up", "within_limit"): 2}
+    seen.asks_for([([("free", "x")], None, None)], hits=4)
+    assert seen.hits()["free", "unlimited"] == 9
+
+
+@pytest.mark.parametrize(("near", "limit", "far"), [(0.7, 10, 7), (0.7, 20, 14), (0.7, 100, 70), (0.8, 6, 4)])
+def test_near_its_limit_is_what_more_than_the_ratio_is_used_of(near: float, limit: int, far: int) -> None:
+    seen = Seen(LIMITS.replace("requests_per_unit: 10", f"requests_per_unit: {limit}"), near=near)
+    seen.asks("user", times=limit)
+    assert seen.hits() == {("user", "within_limit"): far, ("user", "near_limit"): limit - far}
 
 
 def test_decisions_are_counted_by_rule_and_outcome_whatever_their_cost() -> None:

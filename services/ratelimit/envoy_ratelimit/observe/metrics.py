@@ -1,7 +1,8 @@
 """Decisions and hits by rule: counted as the reference counts them, with a bounded number of labels."""
 
 from collections.abc import Callable, Mapping
-from math import ceil
+from fractions import Fraction
+from math import floor
 from typing import NamedTuple
 
 from envoy_ratelimit.core.limiter import OVERRIDE, Answer, Plan, Verdict
@@ -98,7 +99,8 @@ class RuleMetrics:
         was_asked: Callable[[str], bool] | None = None,
     ) -> None:
         self._was_asked = was_asked
-        self._far_ratio = 1 - near_limit_ratio
+        # As it is written: 0.7 of 10 is 7 hits, where floating-point numbers leave less than 7.
+        self._near_limit_ratio = Fraction(str(near_limit_ratio))
         self._max_rules = max_rules
         self._max_values = max_rules
         self._values = 0
@@ -165,7 +167,11 @@ class RuleMetrics:
                 self.unmatched.add((plan.domain or _UNKNOWN_DOMAIN,))
                 continue
             rule, verdict, remaining, _reset_us = status
-            key, _, cost, _ = next(takes) if rule.bucket is not None else ("", None, 1, 0)
+            if rule.bucket is not None:
+                key, _, cost, _ = next(takes)
+            else:
+                own_hits = plan.descriptors[place][1]
+                key, cost = "", own_hits if own_hits is not None else plan.hits or 1
             least, row = self._heads.get(rule) or self._head(rule, plan, place)
             row[_DECIDED + verdict] += 1
             if cost > 0:
@@ -178,7 +184,8 @@ class RuleMetrics:
         return _OVER if self._was_asked is None or self._was_asked(key) else _REMEMBERED
 
     def _head(self, rule: Rule, plan: Plan, place: int) -> _Head:
-        least = ceil(self._far_ratio * rule.bucket.capacity) if rule.bucket is not None else 0
+        capacity = rule.bucket.capacity if rule.bucket is not None else 0
+        least = capacity - floor(self._near_limit_ratio * capacity)
         if rule.labelled:
             return least, self._row(rule, rule.label(plan.descriptors[place][0]), shows_values=True)
         if len(self._heads) >= _MAX_HEADS:
