@@ -135,6 +135,10 @@ BAD = {
     one_descriptor("  - key: k"): (
         "l.yaml:4:5: error: key 'k' comes twice on this level (descriptors[1]); the first is in line 3; remove one"
     ),
+    "domain: d\ndescriptors:\n  - &a {key: k}\n  - *a": (
+        "l.yaml:3:5: error: key 'k' comes twice on this level (descriptors[1]); "
+        "the first is descriptors[0]; remove one"
+    ),
     one_descriptor("    value: v\n  - {key: k, value: v}"): (
         "l.yaml:5:5: error: key 'k' with value 'v' comes twice on this level (descriptors[1]); "
         "the first is in line 3; remove one"

@@ -36,6 +36,12 @@ class Served:
         return [f"{rule.domain}.{rule.path} {rule.rate}" for rule in self.rules.rules]
 
 
+def twice(domain: str) -> RateLimitConfig:
+    config = limits(domain, 1)
+    config.descriptors.add(key=config.descriptors[0].key)
+    return config
+
+
 @asynccontextmanager
 async def subscribed(ads: AdsServer, **options: object) -> AsyncIterator[Served]:
     served = Served(XdsServer(address=f"127.0.0.1:{ads.port}", **options))  # type: ignore[arg-type]
@@ -99,6 +105,7 @@ async def test_every_unit_and_field_arrives() -> None:
         (limits("edge", 1, name="team-a", unit="UNKNOWN"), "xds:team-a:1:1: error: unknown unit 'unknown'"),
         (limits("", 1, name="team-a"), "domain is missing"),
         (limits("edge", 1, key=""), "key must not be empty"),
+        (twice("edge"), "comes twice on this level (descriptors[1]); the first is descriptors[0]"),
     ],
 )
 async def test_what_cannot_be_used_is_refused_with_the_reason(
@@ -162,8 +169,8 @@ async def test_resources_of_another_type_or_malformed_are_refused() -> None:
         ads.publish(raw=[b"\xff"])
         malformed = await ads.heard()
         ads.publish(limits("edge", 1), limits("edge", 2, name="again"))
-        twice = await ads.heard()
-    for nack, said in ((other, TYPE_URL), (malformed, "malformed"), (twice, "defined twice")):
+        again = await ads.heard()
+    for nack, said in ((other, TYPE_URL), (malformed, "malformed"), (again, "defined twice")):
         assert nack.error_detail is not None
         assert said in nack.error_detail.message
         assert nack.version_info == ""

@@ -9,7 +9,6 @@ from envoy_ratelimit.config.limits import read_limit
 from envoy_ratelimit.config.texts import fields_of, flag, required_text, text
 from envoy_ratelimit.core.rules import Descriptor, Domain
 from envoy_sidecar.config.documents import Node
-from envoy_sidecar.config.findings import Position
 from envoy_sidecar.config.strict import Reader
 
 _DOMAIN = ("domain", "descriptors")
@@ -45,18 +44,21 @@ def read_domain(document: Node, reader: Reader, *, whole: bool = True) -> Domain
 
 def _descriptors(node: Node | None, reader: Reader) -> tuple[Descriptor, ...]:
     descriptors = []
-    first: dict[tuple[str, str], Position] = {}
+    firsts: dict[tuple[str, str], Node] = {}
     for item in reader.items(node):
         descriptor = _descriptor(item, reader)
         descriptors.append(descriptor)
-        same = first.setdefault((descriptor.key, descriptor.value), item.position)
-        if descriptor.key and same is not item.position:
+        first = firsts.get((descriptor.key, descriptor.value))
+        if first is None:
+            firsts[descriptor.key, descriptor.value] = item
+        elif descriptor.key:
             what = f"key {descriptor.key!r}" + (
                 f" with value {descriptor.value!r}" if descriptor.value else ""
             )
-            reader.report(
-                item, f"{what} comes twice on this level", f"the first is in line {same.line}; remove one"
-            )
+            # An alias stands where its anchor does, and over xDS all stands in one place.
+            apart = first.position != item.position
+            where = f"in line {first.position.line}" if apart else first.path
+            reader.report(item, f"{what} comes twice on this level", f"the first is {where}; remove one")
     return tuple(descriptors)
 
 

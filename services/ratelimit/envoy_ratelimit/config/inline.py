@@ -39,8 +39,10 @@ def load_nodes(documents: Iterable[Node], defaults: Defaults = _AS_WRITTEN) -> I
     for document in documents:
         domain = read_domain(document, reader)
         domains.append(domain)
-        first = places.setdefault(domain.name, document.position)
-        if domain.name and first is not document.position:
+        first = places.get(domain.name)
+        if first is None:
+            places[domain.name] = document.position
+        elif domain.name:
             reader.report(
                 document, f"the domain {domain.name!r} is defined twice", f"the first is at {first}"
             )
