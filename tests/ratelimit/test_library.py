@@ -83,6 +83,82 @@ def test_a_ban_and_no_limit(limits: Path) -> None:
     assert (free.allowed, free.limits, free.retry_after_s) == (True, (None,), None)
 
 
+def test_a_limit_that_is_replaced_passes_and_is_no_wait() -> None:
+    limiter = RateLimiter.from_text("""
+    domain: api
+    descriptors:
+      - key: base
+        rate_limit: { unit: day, requests_per_unit: 1, name: base }
+      - key: up
+        rate_limit: { unit: day, requests_per_unit: 2, replaces: [{ name: base }] }
+    """)
+    first, _, third = (limiter.check("api", {"base": "x"}, {"up": "x"}) for _ in range(3))
+    base, up = third.limits
+    assert first.allowed
+    assert not third.allowed
+    assert base is not None
+    assert up is not None
+    assert (base.verdict, base.passed, base.limit) == ("replaced", True, "")
+    assert up.reset_s is not None
+    assert third.retry_after_s == up.reset_s
+
+
+def test_of_several_quotas_one_is_enough_to_wait_for() -> None:
+    limiter = RateLimiter.from_text("""
+    domain: api
+    descriptors:
+      - { key: slow, quota_mode: true, rate_limit: { unit: year, requests_per_unit: 1 } }
+      - { key: quick, quota_mode: true, rate_limit: { unit: day, requests_per_unit: 2 } }
+      - { key: user, rate_limit: { unit: month, requests_per_unit: 3 } }
+    """)
+    quotas = ({"slow": "x"}, {"quick": "x"})
+    limiter.check("api", *quotas)
+    over_one = limiter.check("api", *quotas)
+    assert [state.passed for state in over_one.limits if state is not None] == [False, True]
+    assert (over_one.allowed, over_one.retry_after_s) == (True, None)
+    over_both = limiter.check("api", *quotas)
+    slow, quick = over_both.limits
+    assert slow is not None
+    assert quick is not None
+    assert (over_both.allowed, over_both.retry_after_s) == (False, quick.reset_s)
+    # Another quota has room: only the limit of the user is what the request waits for.
+    limiter.check("api", {"user": "ann"}, hits=3)
+    refused = limiter.check("api", {"slow": "x"}, {"quick": "fresh"}, {"user": "ann"})
+    assert refused.limits[2] is not None
+    assert (refused.allowed, refused.retry_after_s) == (False, refused.limits[2].reset_s)
+
+
+def test_a_debt_refuses_a_peek_and_says_how_long() -> None:
+    limiter = RateLimiter.from_text("""
+    domain: api
+    descriptors:
+      - { key: bytes, rate_limit: { unit: day, requests_per_unit: 10, charge: always } }
+    """)
+    limiter.check("api", {"bytes": "x"}, hits=30)
+    owed = limiter.peek("api", {"bytes": "x"})
+    assert owed.limits[0] is not None
+    assert (owed.allowed, owed.limits[0].verdict) == (False, "over_limit")
+    assert owed.retry_after_s == owed.limits[0].reset_s is not None
+
+
+@pytest.mark.parametrize("said", ["by the file", "by the program"])
+def test_without_its_store_a_share_in_this_process_decides(said: str) -> None:
+    text = "domain: api\ndescriptors: [{ key: user, rate_limit: { unit: day, requests_per_unit: 4%s } }]"
+    in_file = ", on_store_failure: local" if said == "by the file" else ""
+    with RateLimiter.from_text(
+        text % in_file,
+        store="redis://127.0.0.1:1",
+        store_timeout_s=0.01,
+        on_store_failure="deny" if in_file else "local",
+        local_share=0.5,
+    ) as limiter:
+        allowed = [limiter.check("api", {"user": "ann"}).allowed for _ in range(2)]
+        limiter.reload()
+        assert [*allowed, limiter.check("api", {"user": "ann"}).allowed] == [True, True, False]
+    with pytest.raises(ValueError, match="share"):
+        RateLimiter.from_text(text % in_file, local_share=2)
+
+
 def test_a_reload_holds_and_a_broken_one_does_not(limits: Path) -> None:
     limiter = RateLimiter(limits)
     limiter.check("api", {"path": "/"})

@@ -27,25 +27,32 @@ from typing import Literal, Self
 
 from envoy_ratelimit.config import load_rules
 from envoy_ratelimit.config.inline import load_text
+from envoy_ratelimit.core.fallback import LocalShare
 from envoy_ratelimit.core.limiter import Answer, FailurePolicy, Limiter, Status, Verdict
 from envoy_ratelimit.core.rules import Rules
+from envoy_ratelimit.core.store import QUOTA
 from envoy_ratelimit.core.token_bucket import MICROSECONDS
 from envoy_ratelimit.stores import DenialCache, RemoteStore, open_store
+from envoy_ratelimit.stores.memory import MemoryStore
 
 ConfigPath = str | Path
 STORE_TIMEOUT_S = 0.25
 """Longer than the service's: no Envoy waits here."""
-_PASSED = frozenset({Verdict.OK, Verdict.SHADOWED, Verdict.UNLIMITED, Verdict.FAILED_OPEN})
+OnStoreFailure = Literal["allow", "deny", "local"]
+_REFUSED = frozenset({Verdict.OVER_LIMIT, Verdict.FAILED_CLOSED})
+_PASSED = frozenset(Verdict) - _REFUSED - {Verdict.OVER_QUOTA}
 
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
     """What one limit said.
 
-    `rule` names it within its domain, `name` is its name in the file, `limit` is it in words (`2/MINUTE`). `verdict`
-    is `ok`, `over_limit`, `shadowed` (over, but only watched), `unlimited`, or `failed_open` and `failed_closed` if the
-    store could not say. `remaining` is in hits. `reset_s` is in seconds: until it is full again, or until this cost
-    would pass if it was refused; None if waiting does not help.
+    `rule` names it within its domain, `name` is its name in the file, `limit` is it in words (`2/MINUTE`, `unlimited`;
+    empty for one that is replaced). `verdict` is `ok`, `over_limit`, `shadowed` (over, but only watched), `over_quota`
+    (over, but another quota of the request is not), `unlimited`, `replaced` (by another limit of the request, so not
+    looked at), or `failed_open` and `failed_closed` if the store could not say. `passed` is False for `over_limit` and
+    `failed_closed`, which refuse the request, and for `over_quota`, which does not. `remaining` is in hits. `reset_s` is
+    in seconds: until it is full again, or until this cost would pass if it was refused; None if waiting does not help.
     """
 
     rule: str
@@ -61,7 +68,8 @@ class LimitState:
 class Decision:
     """What a request gets: `limits` has one state for each descriptor in order, None where no rule matches.
 
-    `retry_after_s` is how long to wait until the same request would pass; None if it passed, or never will.
+    `retry_after_s` is how long to wait until the same request would pass; None if it passed, never will, or the store
+    that could say fails.
     """
 
     allowed: bool
@@ -73,7 +81,9 @@ class RateLimiter:
     """Decides by limits in files, on buckets in this process or in Redis; safe to use from several threads.
 
     *config* is a file or folder of limits in the service's YAML, or several. *store* is as for `envoy-ratelimit
-    serve`. Raises InvalidConfigurationError for limits that can't be used, and ValueError for a store that isn't one.
+    serve`. While it fails, a limit does what its file says, or else *on_store_failure*; with `local`, buckets in this
+    process decide, which hold *local_share* of each limit: 1 by the number of programs that share the store. Raises
+    InvalidConfigurationError for limits that can't be used, and ValueError for a store or a share that isn't one.
     """
 
     def __init__(
@@ -82,10 +92,12 @@ class RateLimiter:
         *,
         store: str = "memory:",
         store_timeout_s: float = STORE_TIMEOUT_S,
-        on_store_failure: Literal["allow", "deny"] = "allow",
+        on_store_failure: OnStoreFailure = "allow",
+        local_share: float = 1.0,
     ) -> None:
         paths = [config] if isinstance(config, str | Path) else config
         files = [Path(path) for path in paths]
+        self._local = LocalShare(MemoryStore(), local_share)
         self._setup(lambda: load_rules(files, strict=True).rules, store, store_timeout_s, on_store_failure)
 
     @classmethod
@@ -95,10 +107,12 @@ class RateLimiter:
         *,
         store: str = "memory:",
         store_timeout_s: float = STORE_TIMEOUT_S,
-        on_store_failure: Literal["allow", "deny"] = "allow",
+        on_store_failure: OnStoreFailure = "allow",
+        local_share: float = 1.0,
     ) -> Self:
         """Return a limiter by the limits of a YAML text; see the class."""
         self = cls.__new__(cls)
+        self._local = LocalShare(MemoryStore(), local_share)
         self._setup(lambda: load_text(text).rules, store, store_timeout_s, on_store_failure)
         return self
 
@@ -111,8 +125,11 @@ class RateLimiter:
         self._store = open_store(store, timeout_s=store_timeout_s)
         if isinstance(self._store, RemoteStore):
             self._store.start()
-        self._limiter = Limiter(rules, self._store, on_failure=self._policy)
+        self._limiter = self._limiter_by(rules)
         self._lock = threading.Lock()
+
+    def _limiter_by(self, rules: Rules) -> Limiter:
+        return Limiter(rules, self._store, on_failure=self._policy, local=self._local)
 
     def check(self, domain: str, *descriptors: Mapping[str, str], hits: int = 1) -> Decision:
         """Decide a request that costs *hits* and charge it if it is allowed.
@@ -125,7 +142,7 @@ class RateLimiter:
         return self._decide(domain, descriptors, hits)
 
     def peek(self, domain: str, *descriptors: Mapping[str, str]) -> Decision:
-        """Tell the state of the limits without charging; only a ban refuses."""
+        """Tell the state of the limits without charging; only a ban refuses, and a bucket in debt."""
         return self._decide(domain, descriptors, 0)
 
     def give_back(self, domain: str, *descriptors: Mapping[str, str], hits: int = 1) -> Decision:
@@ -139,7 +156,7 @@ class RateLimiter:
 
         Raises InvalidConfigurationError, after which the old limits hold on.
         """
-        limiter = Limiter(self._load(), self._store, on_failure=self._policy)
+        limiter = self._limiter_by(self._load())
         with self._lock:
             if isinstance(self._store, DenialCache):
                 self._store.forget()
@@ -172,9 +189,18 @@ class RateLimiter:
 def _decision(answer: Answer) -> Decision:
     over, statuses = answer
     limits = tuple(None if status is None else _state(status) for status in statuses)
-    waits = [state.reset_s for state in limits if state is not None and not state.passed]
+    return Decision(not over, limits, _retry_after_s(statuses) if over else None)
+
+
+def _retry_after_s(statuses: Sequence[Status | None]) -> float | None:
+    """Return how long the slowest of the limits that refused takes; of the quotas the first, for one is enough."""
+    refused = [status for status in statuses if status is not None and status[1] in _REFUSED]
+    waits = [reset_us for rule, _, _, reset_us in refused if not rule.mode & QUOTA]
+    quotas = [reset_us for rule, _, _, reset_us in refused if rule.mode & QUOTA]
+    if quotas:
+        waits.append(min((wait for wait in quotas if wait is not None), default=None))
     known = [wait for wait in waits if wait is not None]
-    return Decision(not over, limits, max(known) if over and known and len(known) == len(waits) else None)
+    return max(known) / MICROSECONDS if known and len(known) == len(waits) else None
 
 
 def _state(status: Status) -> LimitState:
@@ -182,7 +208,7 @@ def _state(status: Status) -> LimitState:
     return LimitState(
         rule=rule.path,
         name=rule.name,
-        limit="unlimited" if rule.rate is None else str(rule.rate),
+        limit="" if rule.dropped else "unlimited" if rule.rate is None else str(rule.rate),
         verdict=verdict.name.lower(),
         passed=verdict in _PASSED,
         remaining=remaining,
