@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from envoy_ratelimit import wire
 from envoy_ratelimit.core.limiter import Answer as Decided
-from envoy_ratelimit.core.limiter import FailurePolicy, Plan
+from envoy_ratelimit.core.limiter import FailurePolicy, Limiter, Plan
 from envoy_ratelimit.core.rule import Rate, Unit
 from envoy_ratelimit.core.rules import Descriptor, Domain, Limit, Rules, compile_rules
 from envoy_ratelimit.core.store import StoreError, Take
@@ -331,3 +331,19 @@ def test_a_fault_of_the_failure_policy_is_no_rpc_error(
     monkeypatch.setattr("envoy_ratelimit.core.limiter.Limiter.fail", failing)
     assert codes(handler([call(), call()])) == [BY_POLICY[policy]] * 2
     assert handler.errors.value() == 2
+
+
+def test_a_fault_of_the_failure_policy_in_one_request_answers_that_one_only(
+    store: WatchedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing_for_bob(self: Limiter, plan: Plan) -> Decided:
+        if ("user", "bob") in plan.descriptors[0][0]:
+            raise ZeroDivisionError
+        return fail(self, plan)
+
+    fail = Limiter.fail
+    monkeypatch.setattr(Limiter, "fail", failing_for_bob)
+    handler = RateLimitHandler(allowing(5), store)
+    store.failure = StoreError("timeout", "too late")
+    assert codes(handler([call("banned"), call(value="bob"), call("banned")])) == [OVER_LIMIT, OK, OVER_LIMIT]
+    assert handler.errors.value() == 1

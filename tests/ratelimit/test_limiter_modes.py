@@ -16,7 +16,7 @@ from envoy_ratelimit.core.limiter import FailurePolicy, Hits, Limiter, Verdict
 from envoy_ratelimit.core.rule import Charge, Rate, Rule, Unit
 from envoy_ratelimit.core.rules import Defaults, Descriptor, Domain, Limit, Rules, compile_rules
 from envoy_ratelimit.core.store import ENFORCED, KEPT, QUOTA, StoreError, Take
-from envoy_ratelimit.core.token_bucket import MICROSECONDS, Outcome
+from envoy_ratelimit.core.token_bucket import MAX_SPAN_US, MICROSECONDS, BucketSpec, Outcome
 from envoy_ratelimit.stores.memory import MemoryStore
 
 DAY = Rate(4, Unit.DAY)
@@ -107,6 +107,11 @@ POLICIES = rules_of(
     *(Descriptor(policy.value, "", limit(on_failure=policy)) for policy in FailurePolicy),
     Descriptor("ban", "", limit(Rate(0, Unit.DAY), on_failure=FailurePolicy.ALLOW)),
     Descriptor("quota", "", limit(on_failure=FailurePolicy.DENY), quota_mode=True),
+    Descriptor("open quota", "", limit(on_failure=FailurePolicy.ALLOW), quota_mode=True),
+    Descriptor("local quota", "", limit(on_failure=FailurePolicy.LOCAL), quota_mode=True),
+    Descriptor("quota ban", "", limit(Rate(0, Unit.DAY)), quota_mode=True),
+    Descriptor("shadow ban", "", limit(Rate(0, Unit.DAY)), shadow_mode=True),
+    Descriptor("free quota", "", limit(None), quota_mode=True),
 )
 
 
@@ -119,8 +124,32 @@ def test_a_rules_own_policy_goes_before_the_services(policy: FailurePolicy) -> N
     assert verdicts(limiter, "unsaid")[0] == (policy is FailurePolicy.DENY)
 
 
-def test_nobody_is_refused_for_a_quota_that_is_not_known() -> None:
-    assert verdicts(Limiter(POLICIES, GoneStore()), "quota") == (False, [Verdict.FAILED_OPEN])
+FAILED_OPEN, FAILED_CLOSED = Verdict.FAILED_OPEN, Verdict.FAILED_CLOSED
+OVER_LIMIT, OVER_QUOTA = Verdict.OVER_LIMIT, Verdict.OVER_QUOTA
+
+
+@pytest.mark.parametrize(
+    ("keys", "over", "expected"),
+    [
+        (("quota",), True, [FAILED_CLOSED]),
+        (("quota", "allow"), True, [FAILED_CLOSED, FAILED_OPEN]),
+        (("quota", "quota ban"), True, [FAILED_CLOSED, OVER_LIMIT]),
+        (("quota", "open quota"), False, [OVER_QUOTA, FAILED_OPEN]),
+        (("quota ban", "open quota"), False, [OVER_QUOTA, FAILED_OPEN]),
+        (("quota ban", "free quota", "none"), True, [OVER_LIMIT, Verdict.UNLIMITED, None]),
+        (("open quota",), False, [FAILED_OPEN]),
+        (("shadow ban",), False, [Verdict.SHADOWED]),
+    ],
+)
+def test_quotas_refuse_without_the_store_as_with_it(
+    keys: tuple[str, ...], over: bool, expected: list[Verdict | None]
+) -> None:
+    assert verdicts(Limiter(POLICIES, GoneStore()), *keys) == (over, expected)
+
+
+@pytest.mark.parametrize("key", ["ban", "quota ban", "shadow ban"])
+def test_a_ban_is_the_same_without_the_store(key: str) -> None:
+    assert verdicts(Limiter(POLICIES, GoneStore()), key) == verdicts(Limiter(POLICIES, MemoryStore()), key)
 
 
 def test_without_local_buckets_what_wants_them_passes() -> None:
@@ -134,6 +163,31 @@ def test_local_buckets_hold_a_share_and_are_not_charged_for_what_is_refused_anyw
         assert verdicts(limiter, "local", "deny") == (True, [Verdict.OK, Verdict.FAILED_CLOSED])
     answers = [verdicts(limiter, "local") for _ in range(3)]
     assert answers == [(False, [Verdict.OK]), (False, [Verdict.OK]), (True, [Verdict.OVER_LIMIT])]
+
+
+def test_local_buckets_of_quotas_know_of_the_others() -> None:
+    def limiter() -> Limiter:
+        return Limiter(
+            POLICIES, GoneStore(), local=LocalShare(MemoryStore(clock=lambda: MICROSECONDS), Fraction(1, 4))
+        )
+
+    beside_open = limiter()
+    keys = ("local quota", "open quota", "local")
+    assert verdicts(beside_open, *keys) == (False, [Verdict.OK, FAILED_OPEN, Verdict.OK])
+    # The quota in here is over, and the other one is not: the limit beside them is charged and so refuses.
+    assert verdicts(beside_open, "local quota", "open quota") == (False, [OVER_QUOTA, FAILED_OPEN])
+    assert verdicts(beside_open, *keys)[1] == [OVER_QUOTA, FAILED_OPEN, OVER_LIMIT]
+    charged = limiter()
+    verdicts(charged, "local quota")
+    assert verdicts(charged, *keys) == (False, [OVER_QUOTA, FAILED_OPEN, Verdict.OK])
+    assert verdicts(charged, "local") == (True, [OVER_LIMIT])
+
+    beside_closed = limiter()
+    for _ in range(2):
+        # The request is refused by its one quota, so the limit beside it is not charged.
+        assert verdicts(beside_closed, "quota", "local") == (True, [FAILED_CLOSED, Verdict.OK])
+    assert verdicts(beside_closed, "quota", "local quota") == (False, [OVER_QUOTA, Verdict.OK])
+    assert verdicts(beside_closed, "quota", "local quota") == (True, [FAILED_CLOSED, OVER_LIMIT])
 
 
 @given(
@@ -152,6 +206,16 @@ def test_the_shares_of_all_replicas_are_at_most_the_limit_or_one_each(
     share = rule.bucket_with(Fraction(1, replicas))
     assert share.capacity >= 1
     assert share.capacity == 1 or share.capacity * replicas <= (burst or requests)
+
+
+@pytest.mark.parametrize("unit", Unit)
+def test_the_least_share_of_the_least_limit_holds_one_request_and_fills_within_a_century(unit: Unit) -> None:
+    rule = Rule("d", "p", Rate(1, unit))
+    least = rule.bucket_with(Fraction(1, 1_000_000))
+    assert isinstance(least, BucketSpec)
+    assert least.capacity == 1
+    own_us = unit.seconds * MICROSECONDS * 1_000_000
+    assert Fraction(least.span, least.scale) == min(own_us, MAX_SPAN_US)
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.5])

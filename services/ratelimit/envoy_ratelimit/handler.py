@@ -36,9 +36,10 @@ class RateLimitHandler:
 
     A batch sees exactly one configuration and makes at most one call of the store. It never raises and answers an RPC
     error only to a request that cannot be read (INVALID_ARGUMENT): when the store or our own code fails, requests get
-    their rules' policies, or *on_store_failure*; *local* decides for those with the policy LOCAL. *why_down* says why a
-    part of the store is not reached, empty if all of it is. *response* says what answers have beside the statuses. *observe* is shown each decision, once it is written down as an answer. Of
-    *remembered* requests it is known what they come to, so that the same bytes are read and looked up once.
+    their rules' policies, or *on_store_failure*, each by itself; *local* decides for those with the policy LOCAL.
+    *why_down* says why a part of the store is not reached, empty if all of it is. *response* says what answers have
+    beside the statuses. *observe* is shown each decision, once it is written down as an answer. Of *remembered*
+    requests it is known what they come to, so that the same bytes are read and looked up once.
     """
 
     def __init__(
@@ -144,11 +145,14 @@ class RateLimitHandler:
             if self._unproven and any(plan.takes for plan in plans):
                 self._store_decided()
             return settled
+        return [self._failed(limiter, plan) for plan in plans]
+
+    def _failed(self, limiter: Limiter, plan: Plan) -> Decided:
         try:
-            return limiter.fail(plans)
+            return limiter.fail(plan)
         except Exception as error:  # noqa: BLE001
-            self._fault("a batch could not be decided without the store", error, len(plans))
-            return [(self._policy is FailurePolicy.DENY, []) for _ in plans]
+            self._fault("a request could not be decided without the store", error)
+            return self._policy is FailurePolicy.DENY, []
 
     def _store_failed(self, error: StoreError) -> None:
         self.store_failures.add((error.kind,))

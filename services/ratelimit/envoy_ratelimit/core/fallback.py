@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from envoy_ratelimit.core.rule import Rule
-from envoy_ratelimit.core.store import KEPT, BucketStore, Take
+from envoy_ratelimit.core.store import ENFORCED, KEPT, QUOTA, BucketStore, Take
 from envoy_ratelimit.core.token_bucket import Outcome
 
 _FINEST = 1_000_000
@@ -13,8 +13,8 @@ _FINEST = 1_000_000
 class LocalShare:
     """Buckets of *store* (in this process) that hold a *share* of each limit: one by the number of replicas.
 
-    A bucket starts new when the store is asked for it first, and holds at least one request. ValueError for a share
-    that is not above 0 and at most 1.
+    A bucket starts new when the store is asked for it first, holds at least one request, and is full again within 100
+    years. ValueError for a share that is not above 0 and at most 1.
     """
 
     __slots__ = ("_share", "_store")
@@ -30,8 +30,18 @@ class LocalShare:
         key, _, cost, mode = take
         return key, rule.bucket_with(self._share), cost, mode
 
-    def take(self, takes: Sequence[Take], *, refused: bool) -> Sequence[Outcome]:
-        """Decide one request; what is *refused* anyway is only charged where that is kept."""
+    def take(self, takes: Sequence[Take], others: Sequence[tuple[int, bool]]) -> Sequence[Outcome]:
+        """Decide a request's takes in here; *others* are the mode of each of its other takes, and whether it is allowed.
+
+        If those refuse the request, only what is kept all the same is charged. If they have a quota that is not over,
+        no quota in here refuses it.
+        """
+        quotas = [allowed for mode, allowed in others if mode & QUOTA]
+        refused = any(mode & ENFORCED and not allowed for mode, allowed in others)
+        if any(quotas):
+            takes = [(key, spec, cost, mode & ~QUOTA) for key, spec, cost, mode in takes]
+        elif quotas and not any(mode & QUOTA for _, _, _, mode in takes):
+            refused = True
         if refused:
             takes = [take if take[3] & KEPT else (take[0], take[1], 0, take[3]) for take in takes]
         return self._store.take([takes])[0]

@@ -63,7 +63,13 @@ class Plan(NamedTuple):
 
 
 _OK, _OVER, _SHADOWED, _UNLIMITED = Verdict.OK, Verdict.OVER_LIMIT, Verdict.SHADOWED, Verdict.UNLIMITED
-_FAILED = {FailurePolicy.ALLOW: Verdict.FAILED_OPEN, FailurePolicy.DENY: Verdict.FAILED_CLOSED}
+_UNDECIDED = {
+    _OK: Verdict.FAILED_OPEN,
+    _OVER: Verdict.FAILED_CLOSED,
+    _SHADOWED: Verdict.FAILED_OPEN,
+    Verdict.OVER_QUOTA: Verdict.OVER_QUOTA,
+}
+"""What a verdict is called that a failure policy made."""
 
 
 class Limiter:
@@ -96,7 +102,7 @@ class Limiter:
         try:
             return self.settle(plans)
         except StoreError:
-            return self.fail(plans)
+            return [self.fail(plan) for plan in plans]
 
     def plan(self, domain: str, descriptors: Sequence[Hits], hits: int = 0) -> Plan:
         """Look up what a request is to take; without side effects."""
@@ -132,43 +138,37 @@ class Limiter:
         each = iter(self._store.take(batch) if batch else ())
         return [_conclude(plan, next(each) if plan.takes else ()) for plan in plans]
 
-    def fail(self, plans: Sequence[Plan]) -> list[Answer]:
-        """Answer without the store: what the failure policies say, except for bans and what has no limit."""
-        return [self._fail(plan) for plan in plans]
+    def fail(self, plan: Plan) -> Answer:
+        """Answer a request without the store: by the failure policies, except for bans and what has no limit.
 
-    def _fail(self, plan: Plan) -> Answer:
-        over = False
-        statuses: list[Status | None] = []
-        places: list[int] = []
-        local: list[Take] = []
-        takes = iter(plan.takes)
-        for place, rule in enumerate(plan.rules):
-            if rule is None or rule.bucket is None:
-                statuses.append(_without_bucket(rule))
-                continue
-            take = next(takes)
+        What no bucket decided counts as over its limit, or its quota, if its policy is DENY.
+        """
+        rules = [rule for rule in plan.rules if rule is not None and rule.bucket is not None]
+        outcomes: list[Outcome] = []
+        undecided: set[Rule] = set()
+        local: dict[int, Take] = {}
+        for place, (rule, take) in enumerate(zip(rules, plan.takes, strict=True)):
             policy = rule.on_failure or self._on_failure
-            if rule.bucket.capacity == 0:
-                over = over or bool(rule.mode & ENFORCED)
-                statuses.append((rule, _OVER if rule.mode & ENFORCED else Verdict.FAILED_OPEN, 0, None))
+            allowed = False
+            if rule.bucket is not None and rule.bucket.capacity == 0:
+                pass  # a ban: nothing needs to be asked
             elif policy is FailurePolicy.LOCAL and self._local is not None:
-                places.append(place)
-                local.append(self._local.part_of(rule, take))
-                statuses.append(None)
+                local[place] = self._local.part_of(rule, take)
             else:
-                closed = policy is FailurePolicy.DENY and rule.mode & ENFORCED
-                over = over or bool(closed)
-                verdict = Verdict.FAILED_CLOSED if closed else Verdict.FAILED_OPEN
-                statuses.append((rule, verdict, 0, None))
+                undecided.add(rule)
+                allowed = policy is not FailurePolicy.DENY
+            outcomes.append((allowed, 0, None))
         if local and self._local is not None:
-            rules = [plan.rules[place] for place in places]
-            refused, decided = _conclude(
-                Plan(plan.domain, rules, local), self._local.take(local, refused=over)
-            )
-            over = over or refused
-            for place, status in zip(places, decided, strict=True):
-                statuses[place] = status
-        return over, statuses
+            others = [
+                (rule.mode, outcomes[place][0]) for place, rule in enumerate(rules) if place not in local
+            ]
+            for place, outcome in zip(local, self._local.take([*local.values()], others), strict=True):
+                outcomes[place] = outcome
+        over, statuses = _conclude_with_care(plan, outcomes)
+        return over, [
+            (status[0], _UNDECIDED[status[1]], 0, None) if status and status[0] in undecided else status
+            for status in statuses
+        ]
 
     def _override(self, domain: str, rate: Rate) -> Rule:
         defaults = self._defaults

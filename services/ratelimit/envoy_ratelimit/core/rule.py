@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from envoy_ratelimit.core.algorithms import Algorithm, Spec, make_spec
 from envoy_ratelimit.core.store import ENFORCED, KEPT, QUOTA, Take
-from envoy_ratelimit.core.token_bucket import MICROSECONDS
+from envoy_ratelimit.core.token_bucket import MAX_SPAN_US, MICROSECONDS
 
 Entry = tuple[str, str]
 KEY_FORMAT = "rl1"
@@ -187,16 +187,19 @@ def bucket_of(
 ) -> Spec:
     """Return the bucket of a *share* of a rate; unless there is a *burst*, it holds the requests of its period.
 
-    ValueError if it would take more than 100 years to fill.
+    ValueError if the rate's own bucket would take more than 100 years to fill. A share of one that does not takes 100
+    years at most: it is there to decide while nothing else can, so it may be more than its share but never a fault.
     """
     requests, _, _ = rate
-    if share == 1 or requests == 0:
+    if share == 1 or requests == 0 or burst == 0:
         return make_spec(algorithm, requests, rate.period_us, burst=burst, debt=debt)
     if algorithm is not Algorithm.TOKEN_BUCKET:
         return make_spec(algorithm, max(int(requests * share), 1), rate.period_us, debt=debt)
     held = max(int((requests if burst is None else burst) * share), 1)
-    period_us = rate.period_us * share.denominator
-    return make_spec(algorithm, requests * share.numerator, period_us, burst=held, debt=debt)
+    tokens, period_us = requests * share.numerator, rate.period_us * share.denominator
+    if held * period_us > MAX_SPAN_US * tokens:
+        tokens, period_us = held, MAX_SPAN_US
+    return make_spec(algorithm, tokens, period_us, burst=held, debt=debt)
 
 
 def shortened(key: str, fixed_characters: int = 0) -> str:
