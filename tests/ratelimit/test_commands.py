@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+import redis
 
 from envoy_demo.valkey import Valkey
 from envoy_ratelimit.cli import app
@@ -25,6 +27,7 @@ descriptors:
     rate_limit: { unlimited: true }
 """
 Run = Callable[..., tuple[int, str, str]]
+Ask = Callable[..., tuple[int, list[Any], str]]
 
 
 @pytest.fixture
@@ -145,12 +148,123 @@ def test_a_bucket_is_shown_adjusted_and_filled(run: Run, limits: Path, valkey: V
     assert "5 of 5" in shown
 
 
+ALGORITHMS = ["token_bucket", "fixed_window", "sliding_window"]
+
+
+@pytest.fixture
+def ask(run: Run, tmp_path: Path, valkey: Valkey) -> Ask:
+    """Ask about buckets by limits that are written here, each time of the same values, which no other test has."""
+    value = str(uuid4())
+
+    def call(limits: str, command: str, *arguments: str) -> tuple[int, list[Any], str]:
+        file = tmp_path / "written.yaml"
+        file.write_text(f"domain: edge\ndescriptors:\n{limits}", "utf-8")
+        where = ("--config", str(file), "--domain", "edge", "--store", valkey.url, "--format", "json")
+        code, shown, said = run(command, *where, *(text.replace("=x", f"={value}") for text in arguments))
+        return code, json.loads(shown), said.replace(value, "x")
+
+    return call
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_debt_is_taken_said_and_cleared(ask: Ask, algorithm: str) -> None:
+    limit = f"unit: year, requests_per_unit: 10, charge: always, algorithm: {algorithm}"
+    limits = f"  - {{ key: bytes, rate_limit: {{ {limit} }} }}\n"
+    for taken in (30, 50_000, 10**30):
+        code, (row,), said = ask(limits, "adjust", "--by", f"-{taken}", "bytes=x")
+        assert said == f"bytes=x: less than {taken} was left: all of it was taken, and the rest is a debt\n"
+        assert (code, row["bucket"]["remaining"], row["bucket"]["full_in_s"]) == (0, 0, None)
+        assert row["bucket"]["debt_s"] > 0
+        for command in ("reset", "get"):
+            code, (row,), said = ask(limits, command, "bytes=x")
+            assert (code, row["bucket"]["remaining"], row["bucket"]["debt_s"], said) == (0, 10, None, "")
+
+
+def test_a_sliding_window_is_filled_though_both_its_counts_are_as_high_as_can_be(
+    ask: Ask, valkey: Valkey
+) -> None:
+    limit = "unit: year, requests_per_unit: 10, charge: always, algorithm: sliding_window"
+    limits = f"  - {{ key: bytes, rate_limit: {{ {limit} }} }}\n"
+    with redis.Redis(port=valkey.port, decode_responses=True) as client:
+        before = set(client.scan_iter())
+        ask(limits, "adjust", "--by", f"-{10**30}", "bytes=x")
+        (key,) = set(client.scan_iter()) - before
+        start, used, _ = str(client.get(key)).split(":")
+        client.set(key, f"{start}:{used}:{used}")
+        _, (row,), _ = ask(limits, "reset", "bytes=x")
+        assert row["bucket"]["remaining"] == 10
+        assert not client.exists(key)
+
+
+def test_a_ban_among_them_does_not_keep_the_others_from_being_filled(ask: Ask) -> None:
+    limits = (
+        "  - { key: user, rate_limit: { unit: day, requests_per_unit: 5 } }\n"
+        "  - { key: banned, rate_limit: { unit: day, requests_per_unit: 0 } }\n"
+    )
+    ask(limits, "adjust", "--by", "-3", "user=x")
+    code, rows, said = ask(limits, "adjust", "--by", "1", "user=x", "+", "banned=x")
+    assert (code, [row["bucket"]["remaining"] for row in rows]) == (1, [2, 0])
+    assert said == (
+        "user=x: nothing was put in, for another one refused\nbanned=x: it is a ban: nothing was put in\n"
+    )
+    code, rows, said = ask(limits, "reset", "user=x", "+", "banned=x")
+    assert (code, [row["bucket"]["remaining"] for row in rows], said) == (0, [5, 0], "")
+
+
+@pytest.mark.parametrize("mode", ["shadow_mode", "quota_mode"])
+def test_what_a_limit_that_only_watches_lacks_is_not_taken_and_said(ask: Ask, mode: str) -> None:
+    limits = (
+        f"  - {{ key: user, {mode}: true, rate_limit: {{ unit: day, requests_per_unit: 5 }} }}\n"
+        f"  - {{ key: team, {mode}: true, rate_limit: {{ unit: day, requests_per_unit: 50 }} }}\n"
+    )
+    code, rows, said = ask(limits, "adjust", "--by", "-30", "user=x", "+", "team=x")
+    assert (code, said) == (1, "user=x: less than 30 was left: nothing was taken\n")
+    assert [row["bucket"]["remaining"] for row in rows] == [5, 20]
+
+
+REPLACED = """
+  - key: base
+    rate_limit: { unit: minute, requests_per_unit: 2, name: base }
+  - key: up
+    rate_limit: { unit: day, requests_per_unit: 5, replaces: [{ name: base }] }
+"""
+
+
+def test_a_limit_that_is_replaced_is_said_to_be(ask: Ask, run: Run, tmp_path: Path) -> None:
+    both = ("base=x", "+", "up=x")
+    code, (base, up), _ = ask(REPLACED, "get", *both)
+    assert code == 1
+    assert (base["bucket"], base["why"]) == (None, "replaced by 'up'")
+    assert up["bucket"]["remaining"] == 5
+    code, (base, up), _ = ask(REPLACED, "explain", *both)
+    assert (code, base["replaced_by"], base["state"], up["replaced_by"]) == (0, ["up"], None, [])
+    assert base["conclusion"] == "the limit of 'base' is replaced by 'up'"
+    assert up["state"]["remaining"] == 5
+    without_a_store = ("explain", "--config", str(tmp_path / "written.yaml"), "--domain", "edge")
+    code, shown, _ = run(*without_a_store, *both)
+    assert code == 0
+    assert "the limit of 'base' is replaced by 'up'\n" in shown
+    code, shown, _ = run(*without_a_store, "base=x")
+    assert "the limit of 'base' applies: 2/MINUTE" in shown
+
+
+def test_where_limits_replace_each_other_none_applies(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "limits.yaml"
+    file.write_text(
+        "domain: edge\ndescriptors:\n"
+        "  - { key: a, rate_limit: { unit: day, requests_per_unit: 1, name: a, replaces: [{ name: b }] } }\n"
+        "  - { key: b, rate_limit: { unit: day, requests_per_unit: 1, name: b, replaces: [{ name: a }] } }\n",
+        "utf-8",
+    )
+    assert run("explain", "--config", str(file), "--domain", "edge", "a=x", "+", "b=x")[0] == 1
+
+
 def test_what_has_no_bucket_is_a_finding(run: Run, limits: Path, valkey: Valkey) -> None:
     where = ("--config", str(limits), "--domain", "edge", "--store", valkey.url)
-    for descriptor in ("free=x", "nobody=x"):
+    for descriptor, why in (("free=x", "it is unlimited"), ("nobody=x", "no limit applies")):
         code, shown, _ = run("get", *where, descriptor)
         assert code == 1
-        assert "no bucket" in shown
+        assert f"no bucket: {why}" in shown
 
 
 @pytest.mark.parametrize("store", ["memory:", "redis://me:hidden@127.0.0.1:1", "http://me:hidden@x"])

@@ -142,7 +142,7 @@ def reset(
     store: SharedStore | None = None,
     form: Annotated[FormatOption, Parameter(name="--format")] = "text",
 ) -> int:
-    """Fill the bucket of a descriptor."""
+    """Fill the bucket of a descriptor, whatever it owes."""
     return buckets(source, read_descriptors(descriptor), store or SharedStore(), form, reset=True)
 
 
@@ -156,7 +156,7 @@ def adjust(
     by: Annotated[int, Parameter(help="Hits to put into the bucket, or, below 0, to take out of it.")],
     form: Annotated[FormatOption, Parameter(name="--format")] = "text",
 ) -> int:
-    """Put hits into the bucket of a descriptor, or take some out; all or nothing."""
+    """Put hits into the bucket of a descriptor, or take some out. Exit code 1 if that was not done; it says why."""
     return buckets(source, read_descriptors(descriptor), store or SharedStore(), form, cost=-by)
 
 
