@@ -207,7 +207,7 @@ class Encoder:
         heads = {
             Verdict.OK: passed + limit,
             Verdict.OVER_LIMIT: refused + limit,
-            Verdict.SHADOWED: passed + limit,
+            Verdict.SHADOWED: (refused if rule.shadowed_by_service else passed) + limit,
             Verdict.OVER_QUOTA: refused + limit,
             Verdict.UNLIMITED: passed,
             Verdict.FAILED_OPEN: passed,

@@ -8,7 +8,7 @@ needs Go to develop here. Left out is what differs on purpose: see docs/how-to/m
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,8 +69,12 @@ def compare(
     *,
     requests: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=1_000_000))] = 1000,
     seed: int = 1,
+    variables: Annotated[tuple[str, ...], Parameter(name="--set", consume_multiple=True, negative=())] = (),
 ) -> int:
-    """Compare; exit code 0, 1 if an answer differs, or 2 without the Go service."""
+    """Compare; exit code 0, 1 if an answer differs, or 2 without the Go service.
+
+    *variables* (NAME=VALUE) are set for both, such as SHADOW_MODE=true, RESPONSE_DYNAMIC_METADATA=true.
+    """
     console = Console(highlight=False)
     if not binary.is_file():
         console.print(f"{binary}: no such file; make it with `go install` (see the head of this module)")
@@ -81,8 +85,8 @@ def compare(
         limits.mkdir(parents=True)
         (limits / "limits.yaml").write_text(LIMITS, "utf-8")
         store = start_server(processes).port
-        theirs = _started(processes, [str(binary)], store)
-        ours = _started(processes, [sys.executable, "-m", "envoy_ratelimit", "serve"], store)
+        theirs = _started(processes, [str(binary)], store, variables)
+        ours = _started(processes, [sys.executable, "-m", "envoy_ratelimit", "serve"], store, variables)
         for request in _requests(random.Random(seed), requests):  # noqa: S311 - no secret
             payload = request.SerializeToString()
             expected, found = _answer(theirs, payload), _answer(ours, payload)
@@ -96,7 +100,7 @@ def compare(
     return 1 if differ else 0
 
 
-def _started(processes: Processes, argv: list[str], store: int) -> Ask:
+def _started(processes: Processes, argv: list[str], store: int, variables: Sequence[str]) -> Ask:
     port = free_port()
     environment = {
         "REDIS_SOCKET_TYPE": "tcp",
@@ -113,7 +117,7 @@ def _started(processes: Processes, argv: list[str], store: int) -> Ask:
         "DEBUG_PORT": str(free_port()),
         "RATELIMIT_STORE_TIMEOUT": "2",
     }
-    assignments = [f"{name}={value}" for name, value in environment.items()]
+    assignments = [*(f"{name}={value}" for name, value in environment.items()), *variables]
     process: Process = processes.start(Path(argv[0]).name, ["env", *assignments, *argv])
     channel = grpc.insecure_channel(f"{LOOPBACK}:{port}")
     process.until(lambda: _is_ready(channel), "an open port")

@@ -118,7 +118,7 @@ class Bench:
         headers = options.get("headers")
         self.metrics = RuleMetrics()
         self.handler = RateLimitHandler(
-            _rules(case["config"], algorithm),
+            _rules(case["config"], algorithm, options.get("shadow_mode", False)),
             self.store,
             observe=self.metrics.count,
             local=LocalShare(MemoryStore(clock=clock), options.get("local_share", 1)),
@@ -135,12 +135,14 @@ class Bench:
 
 
 @lru_cache(maxsize=len(Algorithm))
-def _rules(config: str, algorithm: Algorithm) -> Rules:
+def _rules(config: str, algorithm: Algorithm, shadow_mode: bool) -> Rules:
     """Read limits: once for all the stores that a case runs on, because YAML takes longer than the rest of it."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "limits.yaml")
         file.write_text(config, "utf-8")
-        return load_rules([file], defaults=Defaults(algorithm=algorithm), strict=True).rules
+        return load_rules(
+            [file], defaults=Defaults(algorithm=algorithm, shadow_mode=shadow_mode), strict=True
+        ).rules
 
 
 def request_of(step: Mapping[str, Any]) -> RateLimitRequest:

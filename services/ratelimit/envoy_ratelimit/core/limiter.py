@@ -32,7 +32,10 @@ class Verdict(IntEnum):
     OK = 0
     OVER_LIMIT = 1
     SHADOWED = 2
-    """Over its limit, but in shadow mode: the request passes."""
+    """Over its limit, but in shadow mode: the request passes.
+
+    The status says OK, or OVER_LIMIT where the whole service is in shadow mode.
+    """
     OVER_QUOTA = 3
     """Over its limit, but in quota mode, and another quota of the request is not: the request passes."""
     UNLIMITED = 4
@@ -259,6 +262,7 @@ def _override(domain: str, rate: Rate, algorithm: Algorithm, charge: Charge, sha
         OVERRIDE,
         rate,
         shadow_mode=shadow_mode,
+        shadowed_by_service=shadow_mode,
         key_prefix=key_prefix(domain, rate, "!", algorithm),
         algorithm=algorithm,
         charge=charge,

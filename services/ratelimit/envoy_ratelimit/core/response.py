@@ -1,19 +1,19 @@
 """What an answer says beside its statuses, where that is wanted: headers, a body for a refusal, metadata. Plain data."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from envoy_ratelimit.core.limiter import Answer, Plan, Status, Verdict
-from envoy_ratelimit.core.rule import Entries
-from envoy_ratelimit.core.store import QUOTA
+from envoy_ratelimit.core.rule import Entries, Rate
 from envoy_ratelimit.core.token_bucket import MICROSECONDS
 
 PROBLEM_TYPE = "application/problem+json"
 _STATUS = 429
 _COUNTED = frozenset({Verdict.OK, Verdict.OVER_LIMIT, Verdict.SHADOWED, Verdict.OVER_QUOTA})
-_PASSED = frozenset({Verdict.OK, Verdict.UNLIMITED})
+_PASSED = frozenset({Verdict.OK, Verdict.UNLIMITED, Verdict.FAILED_OPEN})
+_OVER = frozenset({Verdict.OVER_LIMIT, Verdict.OVER_QUOTA, Verdict.FAILED_CLOSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,35 +103,61 @@ def problem(answer: Answer) -> bytes:
 
 
 def metadata(plan: Plan, answer: Answer) -> dict[str, object]:
-    """Return the dynamic metadata of an answer, with the fields that the reference has.
+    """Return the dynamic metadata of an answer, in the reference's fields.
 
-    `metadata` is that of the first descriptor that passed and has some.
+    `metadata` is that of all descriptors that passed: of what several have, the first's.
     """
     statuses = answer[1]
     found: dict[str, object] = {
         "domain": plan.domain,
-        "descriptors": [{"entries": _entries(entries)} for entries, _, _ in plan.descriptors],
-        "quotaModeEnabled": any(rule is not None and rule.mode & QUOTA for rule in plan.rules),
+        "descriptors": [_descriptor(*hits) for hits in plan.descriptors],
+        "quotaModeEnabled": any(
+            rule is not None and rule.quota_mode and rule.bucket is not None for rule in plan.rules
+        ),
     }
     if plan.hits:
         found["hitsAddend"] = plan.hits
     over = [place for place, status in enumerate(statuses) if status is not None and _is_quota_over(status)]
     if over:
         found["quotaModeViolations"] = over
+    merged: Mapping[str, object] = {}
     for status in statuses:
-        if status is not None and status[1] in _PASSED and status[0].metadata:
-            found["metadata"] = status[0].metadata
-            break
+        if status is not None and status[0].metadata and _has_passed(status):
+            merged = _merged(merged, status[0].metadata)
+    if merged:
+        found["metadata"] = merged
     return found
 
 
-def _entries(entries: Entries) -> list[str]:
-    return [f"{key}={value}" for key, value in entries]
+def _descriptor(entries: Entries, own_hits: int | None, override: Rate | None) -> dict[str, object]:
+    found: dict[str, object] = {"entries": [f"{key}={value}" for key, value in entries]}
+    if override is not None:
+        requests = f"requests_per_unit:{override.requests_per_unit} " if override.requests_per_unit else ""
+        found["limit"] = f"{requests}unit:{override.unit.name}"
+    if own_hits is not None:
+        found["hitsAddend"] = abs(own_hits)
+    return found
+
+
+def _merged(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
+    merged = {**second, **first}
+    for key in first.keys() & second.keys():
+        ours, theirs = first[key], second[key]
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            merged[key] = _merged(ours, theirs)
+    return merged
+
+
+def _has_passed(status: Status) -> bool:
+    rule, verdict, _, _ = status
+    return verdict in _PASSED or (verdict is Verdict.SHADOWED and not rule.shadowed_by_service)
 
 
 def _is_quota_over(status: Status) -> bool:
     rule, verdict, _, _ = status
-    return bool(rule.mode & QUOTA) and verdict in {Verdict.OVER_QUOTA, Verdict.OVER_LIMIT}
+    if verdict is Verdict.SHADOWED:
+        return rule.quota_mode and rule.shadowed_by_service
+    return rule.quota_mode and verdict in _OVER
 
 
 def _tightness(status: Status) -> tuple[int, float]:

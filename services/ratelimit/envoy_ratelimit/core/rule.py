@@ -121,6 +121,8 @@ class Rule:
     labelled: tuple[int, ...] = ()
     parts: tuple[str, ...] = ()
     fixed_characters: int = 0
+    shadowed_by_service: bool = False
+    """Whether only an option of the service puts it in shadow mode: then its status says what would be, as the reference's."""
     dropped: bool = False
     """Whether this stands for a rule that another one of the request replaces."""
     bucket: Spec | None = field(init=False)

@@ -200,6 +200,7 @@ class _Compiler:
             rate=limit.rate,
             name=limit.name,
             shadow_mode=descriptor.shadow_mode or defaults.shadow_mode,
+            shadowed_by_service=defaults.shadow_mode and not descriptor.shadow_mode,
             key_prefix=key_prefix(self._domain, limit.rate, path.key, algorithm, limit.burst),
             variable=path.variable,
             algorithm=algorithm,
