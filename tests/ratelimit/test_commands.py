@@ -11,6 +11,12 @@ import redis
 
 from envoy_demo.valkey import Valkey
 from envoy_ratelimit.cli import app
+from envoy_ratelimit.config import load_rules
+from envoy_ratelimit.core.limiter import Limiter
+from envoy_ratelimit.core.rule import Rate, Unit
+from envoy_ratelimit.stores import open_store
+from envoy_ratelimit.wire import read_request
+from envoy_ratelimit.wire_json import make_request
 from envoy_sidecar import cli
 from tests.ratelimit.test_schema import SCHEMA
 
@@ -265,6 +271,40 @@ def test_what_has_no_bucket_is_a_finding(run: Run, limits: Path, valkey: Valkey)
         code, shown, _ = run("get", *where, descriptor)
         assert code == 1
         assert f"no bucket: {why}" in shown
+
+
+def test_the_bucket_of_a_limit_in_the_request_is_one_of_its_own(
+    ask: Ask, limits: Path, valkey: Valkey
+) -> None:
+    file = "  - { key: user, rate_limit: { unit: day, requests_per_unit: 5 } }\n"
+    store = open_store(valkey.url, timeout_s=5)
+    service = Limiter(load_rules([limits]).rules, store)
+    entries = (("user", "override"),)
+    request = read_request(make_request("edge", [entries], override=Rate(3, Unit.DAY)))
+    assert [over for over, _ in service.decide([request] * 4)] == [False, False, False, True]
+    store.close()
+    override = ("--override", "3/Day", "user=override")
+    for command, left in ((("get",), 0), (("adjust", "--by", "1"), 1), (("reset",), 3)):
+        code, (row,), _ = ask(file, *command, *override)
+        bucket = row["bucket"]
+        assert (code, bucket["rule"], bucket["limit"], bucket["remaining"]) == (0, "override", "3/DAY", left)
+    assert ask(file, "get", "user=override")[1][0]["bucket"]["remaining"] == 5
+
+
+@pytest.mark.parametrize("override", ["3", "3/week", "-3/day", "x/day", "4294967296/day", "/", "²/day"])
+def test_what_no_request_can_bring_along_is_a_2(run: Run, limits: Path, override: str) -> None:
+    arguments = (
+        "--config",
+        str(limits),
+        "--domain",
+        "edge",
+        "--store",
+        "redis://x",
+        f"--override={override}",
+    )
+    code, _, said = run("get", *arguments, "user=x")
+    assert code == 2
+    assert "write REQUESTS/UNIT" in said
 
 
 @pytest.mark.parametrize("store", ["memory:", "redis://me:hidden@127.0.0.1:1", "http://me:hidden@x"])

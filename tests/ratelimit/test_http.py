@@ -141,6 +141,7 @@ def test_check_asks_over_grpc(admin: Admin, capsys: pytest.CaptureFixture[str]) 
     peeks = [check("user=grpc", "--peek", "--format", "json") for _ in range(2)]
     assert [(code, left(shown)) for code, shown in peeks] == [(0, 2), (0, 2)]
     assert check("user=grpc", "--hits", "2")[0] == 0
+    assert [check("user=grpc", "--override", "1/day")[0] for _ in range(2)] == [0, 1]
     code, shown = check("user=grpc", "+", "free=x", "+", "nothing=x")
     assert code == 1
     assert all(part in shown for part in ("OVER_LIMIT", "2/DAY", "unlimited", "none, or the store failed"))

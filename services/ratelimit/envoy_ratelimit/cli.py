@@ -14,7 +14,12 @@ from starlette.routing import BaseRoute
 from envoy_ratelimit import http
 from envoy_ratelimit.commands.buckets import buckets
 from envoy_ratelimit.commands.check import check as check_command
-from envoy_ratelimit.commands.descriptors import DescriptorArguments, read_descriptors
+from envoy_ratelimit.commands.descriptors import (
+    DescriptorArguments,
+    OverrideOption,
+    read_descriptors,
+    read_override,
+)
 from envoy_ratelimit.commands.explain import explain as explain_command
 from envoy_ratelimit.commands.lint import lint as lint_command
 from envoy_ratelimit.commands.migrate import migrate as migrate_command
@@ -112,12 +117,21 @@ def check(
             help="What it costs; 1 unless given.",
         ),
     ] = None,
+    override: OverrideOption = "",
     tls_ca: Annotated[Path | None, Parameter(help="PEM CA of the service; implies TLS.")] = None,
     form: Annotated[FormatOption, Parameter(name="--format")] = "text",
 ) -> int:
     """Ask a running service as Envoy does. Exit code 1 if it is over a limit, 2 if there is no answer."""
     cost = 0 if peek else hits
-    return check_command(listen, domain, read_descriptors(descriptor), form, hits=cost, tls_ca=tls_ca)
+    return check_command(
+        listen,
+        domain,
+        read_descriptors(descriptor),
+        form,
+        hits=cost,
+        override=read_override(override),
+        tls_ca=tls_ca,
+    )
 
 
 @app.command
@@ -127,10 +141,13 @@ def get(
     *,
     source: LimitSource,
     store: SharedStore | None = None,
+    override: OverrideOption = "",
     form: Annotated[FormatOption, Parameter(name="--format")] = "text",
 ) -> int:
     """Show what is in the bucket of a descriptor."""
-    return buckets(source, read_descriptors(descriptor), store or SharedStore(), form)
+    return buckets(
+        source, read_descriptors(descriptor), store or SharedStore(), form, override=read_override(override)
+    )
 
 
 @app.command
@@ -140,10 +157,18 @@ def reset(
     *,
     source: LimitSource,
     store: SharedStore | None = None,
+    override: OverrideOption = "",
     form: Annotated[FormatOption, Parameter(name="--format")] = "text",
 ) -> int:
     """Fill the bucket of a descriptor, whatever it owes."""
-    return buckets(source, read_descriptors(descriptor), store or SharedStore(), form, reset=True)
+    return buckets(
+        source,
+        read_descriptors(descriptor),
+        store or SharedStore(),
+        form,
+        reset=True,
+        override=read_override(override),
+    )
 
 
 @app.command
@@ -154,10 +179,18 @@ def adjust(
     source: LimitSource,
     store: SharedStore | None = None,
     by: Annotated[int, Parameter(help="Hits to put into the bucket, or, below 0, to take out of it.")],
+    override: OverrideOption = "",
     form: Annotated[FormatOption, Parameter(name="--format")] = "text",
 ) -> int:
     """Put hits into the bucket of a descriptor, or take some out. Exit code 1 if that was not done; it says why."""
-    return buckets(source, read_descriptors(descriptor), store or SharedStore(), form, cost=-by)
+    return buckets(
+        source,
+        read_descriptors(descriptor),
+        store or SharedStore(),
+        form,
+        cost=-by,
+        override=read_override(override),
+    )
 
 
 @app.command

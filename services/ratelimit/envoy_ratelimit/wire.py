@@ -30,7 +30,8 @@ MAX_DESCRIPTORS = 1000
 """No request may have more descriptors: all others would wait for it."""
 
 _parse = RateLimitRequest.FromString
-_OVERRIDE_UNITS = {int(unit): unit for unit in Unit if unit is not Unit.WEEK}
+OVERRIDE_UNITS = {int(unit): unit for unit in Unit if unit is not Unit.WEEK}
+"""The units that a limit in a request may have, by their numbers."""
 
 
 class InvalidRequestError(Exception):
@@ -112,9 +113,9 @@ def _as_utf8(text: bytes) -> bytes:
 
 
 def _override(descriptor: RateLimitDescriptor, position: int) -> Rate:
-    unit = _OVERRIDE_UNITS.get(descriptor.limit.unit)
+    unit = OVERRIDE_UNITS.get(descriptor.limit.unit)
     if unit is None:
-        names = ", ".join(unit.name for unit in _OVERRIDE_UNITS.values())
+        names = ", ".join(unit.name for unit in OVERRIDE_UNITS.values())
         raise InvalidRequestError(
             f"descriptors[{position}].limit.unit: {descriptor.limit.unit} is not one of {names}"
         )

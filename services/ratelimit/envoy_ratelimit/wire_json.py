@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 from google.protobuf.message import DecodeError
 
-from envoy_ratelimit.core.rule import Entry
-from envoy_sidecar.pb.ratelimit_pb2 import RateLimitRequest, RateLimitResponse
+from envoy_ratelimit.core.rule import Entry, Rate
+from envoy_sidecar.pb.ratelimit_pb2 import RateLimitDescriptor, RateLimitRequest, RateLimitResponse
 
 OVER_LIMIT = "OVER_LIMIT"
 
@@ -20,8 +20,17 @@ def request_from_json(text: str | bytes) -> bytes:
     return message.SerializeToString()
 
 
-def make_request(domain: str, descriptors: Iterable[Iterable[Entry]], *, hits: int | None = None) -> bytes:
-    """Return a serialized RateLimitRequest; *hits* is the cost of each descriptor: 0 peeks, None leaves it open."""
+def make_request(
+    domain: str,
+    descriptors: Iterable[Iterable[Entry]],
+    *,
+    hits: int | None = None,
+    override: Rate | None = None,
+) -> bytes:
+    """Return a serialized RateLimitRequest.
+
+    *hits* is the cost of each descriptor: 0 peeks, None leaves it open. *override* is a limit that each brings along.
+    """
     message = RateLimitRequest(domain=domain)
     for entries in descriptors:
         descriptor = message.descriptors.add()
@@ -29,6 +38,11 @@ def make_request(domain: str, descriptors: Iterable[Iterable[Entry]], *, hits: i
             descriptor.entries.add(key=key, value=value)
         if hits is not None:
             descriptor.hits_addend.value = hits
+        if override is not None:
+            limit = RateLimitDescriptor.RateLimitOverride(
+                requests_per_unit=override.requests_per_unit, unit=override.unit.name
+            )
+            descriptor.limit.CopyFrom(limit)
     return message.SerializeToString()
 
 

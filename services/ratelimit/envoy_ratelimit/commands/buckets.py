@@ -8,7 +8,7 @@ from envoy_ratelimit.commands.output import Format, console, print_json, say, ta
 from envoy_ratelimit.commands.source import LimitSource, SharedStore
 from envoy_ratelimit.commands.states import State, peek, plan_for, settle
 from envoy_ratelimit.core.limiter import Answer, Limiter, Plan, Verdict
-from envoy_ratelimit.core.rule import Entry
+from envoy_ratelimit.core.rule import Entry, Rate
 from envoy_ratelimit.core.store import KEPT
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS
 
@@ -24,23 +24,25 @@ def buckets(
     *,
     cost: int = 0,
     reset: bool = False,
+    override: Rate | None = None,
 ) -> int:
     """Print the buckets of *descriptors* after taking *cost* from each, or after filling them.
 
+    *override* is a limit that requests bring along, with buckets of its own.
     Returns 1 if a descriptor has no bucket, or what was asked was not done to it; why is said on stderr.
     """
     domain = source.domain
     undone = False
     with store.limiter(source.load()) as limiter:
         if reset:
-            _fill(limiter, plan_for(limiter, domain, descriptors, -_EVERYTHING))
+            _fill(limiter, plan_for(limiter, domain, descriptors, -_EVERYTHING, override))
         elif cost:
-            plan = plan_for(limiter, domain, descriptors, cost)
+            plan = plan_for(limiter, domain, descriptors, cost, override)
             (answer,) = settle(limiter, [plan])
             for entries, done, why in _shortfalls(descriptors, answer, cost):
                 undone = undone or not done
                 say(f"{written(entries)}: {why}")
-        states = peek(limiter, domain, descriptors)
+        states = peek(limiter, domain, descriptors, override)
     _show(descriptors, states, form)
     found = all(isinstance(state, State) for state in states)
     return EXIT_CLEAN if found and not undone else EXIT_FINDINGS

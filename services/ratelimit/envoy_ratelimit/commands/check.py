@@ -10,7 +10,7 @@ from envoy_ratelimit import wire, wire_json
 from envoy_ratelimit.commands.descriptors import written
 from envoy_ratelimit.commands.output import Format, console, print_json, say, table
 from envoy_ratelimit.core.limiter import UNLIMITED_REMAINING
-from envoy_ratelimit.core.rule import Entry
+from envoy_ratelimit.core.rule import Entry, Rate
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
 
 TIMEOUT_S = 5.0
@@ -23,10 +23,11 @@ def check(
     form: Format,
     *,
     hits: int | None = None,
+    override: Rate | None = None,
     tls_ca: Path | None = None,
 ) -> int:
     """Print what the service at *listen* answers; return 1 if it is over a limit, 2 if there is no answer."""
-    request = wire_json.make_request(domain, descriptors, hits=hits)
+    request = wire_json.make_request(domain, descriptors, hits=hits, override=override)
     try:
         with _channel(listen, tls_ca) as channel:
             method = f"/{wire.SERVICE}/{wire.METHOD}"

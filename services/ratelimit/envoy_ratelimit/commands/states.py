@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from envoy_ratelimit.core.limiter import Answer, Limiter, Plan, Status, Verdict
-from envoy_ratelimit.core.rule import Entry, Rule
+from envoy_ratelimit.core.rule import Entry, Rate, Rule
 from envoy_ratelimit.core.store import StoreError
 from envoy_ratelimit.core.token_bucket import MICROSECONDS
 from envoy_sidecar.settings import SettingsError
@@ -40,9 +40,15 @@ class State:
         return f"bucket of {self.rule}: {self.left} left" + (f", {self.wait}" if self.wait else "")
 
 
-def plan_for(limiter: Limiter, domain: str, descriptors: Sequence[tuple[Entry, ...]], cost: int) -> Plan:
-    """Return what one request of these descriptors is to take."""
-    return limiter.plan(domain, [(entries, cost, None) for entries in descriptors])
+def plan_for(
+    limiter: Limiter,
+    domain: str,
+    descriptors: Sequence[tuple[Entry, ...]],
+    cost: int,
+    override: Rate | None = None,
+) -> Plan:
+    """Return what one request of these descriptors is to take; *override* is a limit that each brings along."""
+    return limiter.plan(domain, [(entries, cost, override) for entries in descriptors])
 
 
 def settle(limiter: Limiter, plans: Sequence[Plan]) -> Sequence[Answer]:
@@ -53,9 +59,11 @@ def settle(limiter: Limiter, plans: Sequence[Plan]) -> Sequence[Answer]:
         raise SettingsError(f"--store: {error}") from None
 
 
-def peek(limiter: Limiter, domain: str, descriptors: Sequence[tuple[Entry, ...]]) -> list[State | str]:
-    """Return what is in the buckets of one request, or why there is none. Raises SettingsError."""
-    plan = plan_for(limiter, domain, descriptors, 0)
+def peek(
+    limiter: Limiter, domain: str, descriptors: Sequence[tuple[Entry, ...]], override: Rate | None = None
+) -> list[State | str]:
+    """Return what is in the buckets of one request, or why there is none; see `plan_for`. Raises SettingsError."""
+    plan = plan_for(limiter, domain, descriptors, 0, override)
     ((_, statuses),) = settle(limiter, [plan])
     return [_state(plan, status) for status in statuses]
 
