@@ -76,11 +76,12 @@ def test_a_file_that_was_removed_takes_its_limits_along(folder: Path) -> None:
 
 
 def test_what_cannot_be_read_any_more_is_as_it_was(folder: Path) -> None:
-    first = load(folder, a=GOOD)
+    first = load(folder, a=GOOD, b="domain: other")
     (folder / "a.yaml").unlink()
     kept = load_rules([folder / "a.yaml", folder], previous=first)
     assert limits_of(kept) == ["1/DAY"]
     assert "No such file" in kept.errors[0].message
+    assert kept.what_holds == f"as before: {folder}/a.yaml; the others hold"
 
 
 def test_with_nothing_left_to_use_it_is_refused_whole(folder: Path) -> None:
@@ -92,7 +93,7 @@ def test_a_domain_may_not_be_in_two_files(folder: Path) -> None:
     assert [str(finding).removeprefix(f"{folder}/") for finding in loaded.errors] == [
         (
             "b.yaml:1:9: error: the domain 'same' is defined twice (domain); "
-            f"the first is at {folder}/a.yaml:1:9; write both in one"
+            f"the other is at {folder}/a.yaml:1:9; write both in one"
         )
     ]
     assert loaded.files == (folder / "a.yaml",)
@@ -114,11 +115,141 @@ def test_files_of_one_domain_are_merged_where_that_is_wanted(folder: Path) -> No
     assert finding.position.file == str(folder / "c.yaml")
 
 
+def named(name: str, key: str = "k", limit: str = "1") -> str:
+    return (
+        GOOD.replace("good", name)
+        .replace("key: k", f"key: {key}")
+        .replace("per_unit: 1", f"per_unit: {limit}")
+    )
+
+
+def held(loaded: LoadedRules) -> list[str]:
+    return sorted(f"{rule.domain}.{rule.path} {rule.rate}" for rule in loaded.rules.rules)
+
+
+def test_what_serves_is_not_displaced_by_a_file_whose_name_comes_first(folder: Path) -> None:
+    first = load(folder, a=named("edge"), b=named("other"))
+    (folder / "0.yaml").write_text(named("edge", "stolen"), "utf-8")
+    second = load_rules([folder], previous=first)
+    assert held(second) == ["edge.k 1/DAY", "other.k 1/DAY"]
+    (finding,) = second.errors
+    assert str(finding) == (
+        f"{folder}/0.yaml:1:9: error: the domain 'edge' is defined twice (domain); "
+        f"the other is at {folder}/a.yaml:1:9; write both in one"
+    )
+    assert second.what_holds == f"left out: {folder}/0.yaml; the others hold"
+    # What has the domain may change it, and give it up.
+    (folder / "a.yaml").write_text(named("edge", limit="7"), "utf-8")
+    third = load_rules([folder], previous=second)
+    assert held(third) == ["edge.k 7/DAY", "other.k 1/DAY"]
+    (folder / "a.yaml").write_text(named("mesh"), "utf-8")
+    last = load_rules([folder], previous=third)
+    assert held(last) == ["edge.stolen 1/DAY", "mesh.k 1/DAY", "other.k 1/DAY"]
+    assert last.errors == ()
+
+
+def test_what_serves_is_not_displaced_in_a_merged_domain(folder: Path) -> None:
+    load(folder, a=named("edge"), b=named("edge", "other"))
+    first = load_rules([folder], merge=True)
+    (folder / "0.yaml").write_text(named("edge", limit="99999"), "utf-8")
+    second = load_rules([folder], merge=True, previous=first)
+    assert held(second) == ["edge.k 1/DAY", "edge.other 1/DAY"]
+    (finding,) = second.errors
+    assert finding.position.file == str(folder / "0.yaml")
+    assert second.left_out == (folder / "0.yaml",)
+
+
+def test_a_file_that_takes_the_domain_of_another_is_as_before(folder: Path) -> None:
+    first = load(folder, a=named("one"), b=named("two"), c=named("three"))
+    (folder / "a.yaml").write_text(named("two", "stolen"), "utf-8")
+    # Its domain is free only while `a` has the other one.
+    (folder / "0.yaml").write_text(named("one", "stolen"), "utf-8")
+    second = load_rules([folder], previous=first)
+    assert held(second) == ["one.k 1/DAY", "three.k 1/DAY", "two.k 1/DAY"]
+    assert [Path(finding.position.file).stem for finding in second.errors] == ["0", "a"]
+    assert (second.as_before, second.left_out) == ((folder / "a.yaml",), (folder / "0.yaml",))
+
+
+def test_files_may_exchange_their_domains(folder: Path) -> None:
+    first = load(folder, a=named("one"), b=named("two"))
+    load(folder, a=named("two", "new"), b=named("one", "new"))
+    second = load_rules([folder], previous=first)
+    assert held(second) == ["one.new 1/DAY", "two.new 1/DAY"]
+    assert second.errors == ()
+
+
+@pytest.mark.parametrize("bad", ["domain: [", "domain: edge\ndescriptors: 5\n", ""])
+def test_a_file_that_was_renamed_and_broken_at_once_holds_on(folder: Path, bad: str) -> None:
+    first = load(folder, a=named("edge"), b=named("other"))
+    (folder / "a.yaml").unlink()
+    (folder / "aa.yaml").write_text(bad, "utf-8")
+    second = load_rules([folder], previous=first)
+    assert held(second) == ["edge.k 1/DAY", "other.k 1/DAY"]
+    assert second.what_holds == (
+        f"gone, and in force until the errors are mended: {folder}/a.yaml; left out: {folder}/aa.yaml; "
+        "the others hold"
+    )
+    third = load_rules([folder], previous=second)
+    assert held(third) == held(second)
+    (folder / "aa.yaml").write_text(named("edge", limit="2"), "utf-8")
+    last = load_rules([folder], previous=third)
+    assert held(last) == ["edge.k 2/DAY", "other.k 1/DAY"]
+    assert (last.errors, last.gone) == ((), ())
+
+
+def test_what_was_moved_to_another_file_that_is_broken_holds_on(folder: Path) -> None:
+    first = load(folder, a=named("edge"), b=named("other"), c=named("third"))
+    (folder / "a.yaml").unlink()
+    moved = f"{named('other', limit='2')}---\n{named('edge', limit='x')}"
+    (folder / "b.yaml").write_text(moved, "utf-8")
+    second = load_rules([folder], previous=first)
+    assert held(second) == ["edge.k 1/DAY", "other.k 1/DAY", "third.k 1/DAY"]
+    assert (second.as_before, second.gone) == ((folder / "b.yaml",), (folder / "a.yaml",))
+
+
+def test_a_file_that_is_gone_does_not_hold_for_another_domains_error(folder: Path) -> None:
+    first = load(folder, a=named("edge"), b=named("other"), c=named("third"))
+    (folder / "a.yaml").unlink()
+    (folder / "b.yaml").write_text("domain: [", "utf-8")
+    (folder / "d.yaml").write_text("domain: fourth\ndescriptors: 5\n", "utf-8")
+    second = load_rules([folder], previous=first)
+    assert held(second) == ["other.k 1/DAY", "third.k 1/DAY"]
+    assert second.gone == ()
+
+
+def test_a_file_that_is_gone_holds_for_what_is_not_text_and_not_for_what_is_not_there(folder: Path) -> None:
+    (folder / "in").mkdir()
+    first = load(folder / "in", a=named("edge"), b=named("other"))
+    (folder / "in" / "a.yaml").rename(folder / "a.yaml")
+    assert held(load_rules([folder / "in", folder / "missing"], previous=first)) == ["other.k 1/DAY"]
+    (folder / "in" / "aa.yaml").write_bytes(b"\xff")
+    second = load_rules([folder / "in"], previous=first)
+    assert held(second) == ["edge.k 1/DAY", "other.k 1/DAY"]
+    assert second.left_out == (folder / "in" / "aa.yaml",)
+
+
+def test_a_file_that_is_gone_gives_way_to_one_that_has_its_domain(folder: Path) -> None:
+    first = load(folder, a=named("edge"), b=named("other"))
+    (folder / "a.yaml").unlink()
+    load(folder, bad="domain: [", good=named("edge", "new"))
+    second = load_rules([folder], previous=first)
+    assert held(second) == ["edge.new 1/DAY", "other.k 1/DAY"]
+    assert second.gone == ()
+
+
+def test_what_replaces_a_limit_of_another_file_of_the_domain_is_meant(folder: Path) -> None:
+    replaces = "unit: 1, replaces: [{name: there}, {name: gone}]}"
+    load(folder, a=named("d", "k").replace("unit: 1}", replaces))
+    load(folder, b=named("d", "l").replace("unit: 1}", "unit: 1, name: there}"))
+    (finding,) = load_rules([folder], merge=True).warnings
+    assert str(finding).startswith(f"{folder}/a.yaml:3:")
+    assert "no limit of this domain is called 'gone'" in finding.message
+
+
 def test_what_replaces_a_limit_that_is_not_there_is_probably_not_meant(folder: Path) -> None:
     text = GOOD.replace("unit: 1}", "unit: 1, replaces: [{name: gone}]}")
     (finding,) = load(folder, l=text).warnings
     assert finding.message == "no limit of this domain is called 'gone'"
-    assert load_rules([folder], merge=True).warnings == ()
 
 
 OURS = """

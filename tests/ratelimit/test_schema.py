@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from envoy_ratelimit.config.domains import read_domain
+from envoy_ratelimit.config.domains import read_part
 from envoy_sidecar.config.documents import read_documents
 from envoy_sidecar.config.findings import InvalidConfigurationError
 from envoy_sidecar.config.strict import Reader
@@ -40,7 +40,7 @@ def loads(text: str) -> list[str]:
     reader = Reader()
     try:
         for document in read_documents(text, "f"):
-            read_domain(document, reader)
+            read_part(document, reader)
     except InvalidConfigurationError as error:
         return [finding.message for finding in error.findings]
     return [

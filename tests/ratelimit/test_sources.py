@@ -14,6 +14,7 @@ from envoy_ratelimit.server import RatelimitSidecar
 from envoy_ratelimit.settings import RatelimitSettings
 from envoy_ratelimit.wire_json import make_request, response_as_data
 from envoy_sidecar.config.findings import InvalidConfigurationError
+from envoy_sidecar.sidecar import PartlyTaken
 from envoy_sidecar.transport.port import Call
 from tests.ratelimit.ads import ads_server, limits
 from tests.runtime.serving import until
@@ -58,10 +59,22 @@ def test_a_file_that_breaks_holds_as_it_was_while_the_others_change(tmp_path: Pa
     sidecar = RatelimitSidecar(RatelimitSettings(config=(tmp_path,)))
     write(tmp_path, "a", 5)
     write(tmp_path, "b", None)
-    with pytest.raises(InvalidConfigurationError) as caught:
-        sidecar.reload()
-    assert all("b.yaml" in finding.position.file for finding in caught.value.findings)
+    taken = sidecar.reload()
+    assert isinstance(taken, PartlyTaken)
+    assert taken.what_holds == f"as before: {tmp_path}/b.yaml; the others hold"
+    assert [finding.position.file for finding in taken.findings] == [f"{tmp_path}/b.yaml"]
     assert held(sidecar) == ["a 5/DAY", "b 2/DAY"]
+    shown = sidecar.describe()
+    assert (shown["files_as_before"], shown["files_left_out"]) == ([f"{tmp_path}/b.yaml"], [])
+
+
+def test_with_no_file_that_can_be_used_all_is_as_before(tmp_path: Path) -> None:
+    write(tmp_path, "a", 1)
+    sidecar = RatelimitSidecar(RatelimitSettings(config=(tmp_path,)))
+    write(tmp_path, "a", None)
+    with pytest.raises(InvalidConfigurationError):
+        sidecar.reload()
+    assert held(sidecar) == ["a 1/DAY"]
 
 
 def test_with_strict_config_one_broken_file_refuses_all(tmp_path: Path) -> None:

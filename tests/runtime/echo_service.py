@@ -1,6 +1,6 @@
 """A sidecar of the tests that runs as a real process: `python -m tests.runtime.echo_service serve --config FILE`.
 
-`Say` answers `PID:PREFIX:REQUEST`, the prefix being the `prefix` of the configuration. `Wait` takes a path and answers
+`Say` answers `PID:PREFIX:REQUEST`, the prefix being the `prefix` of the configuration; with `half` it is partly taken. `Wait` takes a path and answers
 once that file is there. With `--gate`, the start waits for a file too.
 """
 
@@ -16,6 +16,7 @@ from envoy_sidecar import cli
 from envoy_sidecar.config.documents import read_documents
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position
 from envoy_sidecar.settings import AdminOption, ListenOption, ServerSettings
+from envoy_sidecar.sidecar import PartlyTaken
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.transport.port import Answer, Call, Service
 from tests.runtime.serving import SERVICE
@@ -55,8 +56,10 @@ class EchoSidecar:
             while not settings.load_gate.exists():
                 time.sleep(_TICK_S)
 
-    def reload(self) -> str:
+    def reload(self) -> str | PartlyTaken:
         self._prefix = read_prefix(self.watched[0])
+        if self._prefix == "half":
+            return PartlyTaken("left out: the other half", [Finding(Position("other"), "is not there")])
         return f"the prefix is {self._prefix}"
 
     def describe(self) -> Mapping[str, object]:

@@ -181,6 +181,25 @@ async def test_a_broken_reload_keeps_the_old_configuration_and_says_so(
     assert await prefix(listen) == "mended"
 
 
+async def test_a_reload_that_took_a_part_says_what_holds(processes: Processes) -> None:
+    program = start(processes)
+    listen, admin = program.addresses()
+    program.write("prefix: half\n")
+    program.process.until_logged("partly taken, findings: 1; left out: the other half")
+    assert await prefix(listen) == "half"
+    assert get(admin, "/readyz").text == (
+        "ready\nthe newest configuration is partly taken; left out: the other half:\n"
+        "other:1:1: error: is not there\n"
+    )
+    assert "serves on" not in program.log.partition("reload (")[2]
+    assert sample(admin, "config_broken") == 1
+    assert sample(admin, 'config_reloads_total{result="partly"}') == 1
+    program.write("prefix: whole\n")
+    program.process.until_logged("the prefix is whole")
+    assert get(admin, "/readyz").text == "ready\n"
+    assert sample(admin, "config_broken") == 0
+
+
 async def test_the_counters_of_the_process_and_of_the_service_are_scraped(processes: Processes) -> None:
     program = start(processes)
     listen, admin = program.addresses()

@@ -23,8 +23,8 @@ from envoy_ratelimit.settings import RatelimitSettings
 from envoy_ratelimit.stores import DenialCache, RemoteStore, masked_url, open_store
 from envoy_ratelimit.stores.memory import MemoryStore
 from envoy_sidecar.config.documents import Node
-from envoy_sidecar.config.findings import InvalidConfigurationError
 from envoy_sidecar.settings import SettingsError
+from envoy_sidecar.sidecar import PartlyTaken
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.transport.port import Answer, Call, Service
 
@@ -116,21 +116,18 @@ class RatelimitSidecar:
         """Answer serialized RateLimitRequests; may be called from any thread."""
         return self._decide
 
-    def reload(self) -> str:
+    def reload(self) -> str | PartlyTaken:
         """Read the limits again and decide by them from the next batch on; see `Sidecar.reload`.
 
         A bucket keeps what is in it as long as its limit stays the same. If some files are broken the others hold all
-        the same (unless --strict-config), and what is wrong is raised.
+        the same (unless --strict-config).
         """
         if self._xds is not None:
             return "limits come over xDS, whenever they change"
         loaded = self._load(self._loaded)
         self._left_out = ()
         summary = self._swap(loaded)
-        if loaded.errors:
-            LOG.warning("%s: the good files hold, and the others as they last were", summary)
-            raise InvalidConfigurationError(loaded.errors)
-        return summary
+        return PartlyTaken(loaded.what_holds, loaded.errors) if loaded.errors else summary
 
     def describe(self) -> Mapping[str, object]:
         """Return the limits that hold now, where they came from, and the store without its password."""
@@ -140,6 +137,9 @@ class RatelimitSidecar:
             "on_store_failure": self._settings.on_store_failure,
             "limits": self._loaded.rules.describe(),
             "files": [str(file) for file in self._loaded.files],
+            "files_as_before": [str(file) for file in self._loaded.as_before],
+            "files_gone_in_force": [str(file) for file in self._loaded.gone],
+            "files_left_out": [str(file) for file in self._loaded.left_out],
             "xds": self._xds.describe() if self._xds is not None else None,
             "warnings": [str(finding) for finding in self._loaded.warnings],
         }

@@ -15,10 +15,10 @@ from envoy_sidecar import __version__
 from envoy_sidecar.admin import AdminServer, AdminViews, Readiness, admin_app
 from envoy_sidecar.background import in_background
 from envoy_sidecar.collector import held
-from envoy_sidecar.config.findings import InvalidConfigurationError
+from envoy_sidecar.config.findings import Finding, InvalidConfigurationError
 from envoy_sidecar.config.watch import changes, fingerprint, touched_since
 from envoy_sidecar.settings import ServerSettings
-from envoy_sidecar.sidecar import Sidecar
+from envoy_sidecar.sidecar import PartlyTaken, Sidecar
 from envoy_sidecar.telemetry.instrument import instrumented
 from envoy_sidecar.telemetry.metrics import Metrics
 from envoy_sidecar.telemetry.tally import Tally
@@ -111,29 +111,38 @@ class Process:
         self._stop.set()
 
     async def reload(self, why: str) -> None:
-        """Read the configuration again; if it is broken the old one serves on, and log, metric and /readyz say so."""
+        """Read the configuration again; log, metric and /readyz say if it is broken and the old one serves on, or partly."""
         async with self._reload_lock:
             if self._stop.is_set():
                 return
             try:
                 with held():
-                    summary = await in_background(self._sidecar.reload, "reload")
+                    taken = await in_background(self._sidecar.reload, "reload")
             except InvalidConfigurationError as error:
-                for finding in error.findings:
-                    LOG.error("%s", finding)
+                _log(error.findings)
                 self._refuse(why, tuple(map(str, error.findings)))
             except Exception as error:
                 LOG.exception("a reload failed in a way that no finding tells")
                 self._refuse(why, (f"{type(error).__name__}; the log says more",))
             else:
+                if isinstance(taken, PartlyTaken):
+                    self._take_partly(why, taken)
+                    return
                 self._broken = ()
                 self._reloads.add(("ok",))
-                LOG.info("reload (%s): %s", why, summary)
+                LOG.info("reload (%s): %s", why, taken)
 
     def _refuse(self, why: str, findings: tuple[str, ...]) -> None:
-        self._broken = findings
+        self._broken = ("the newest configuration is refused, the one before serves on:", *findings)
         self._reloads.add(("error",))
         LOG.error("reload (%s): refused, findings: %d; the old configuration serves on", why, len(findings))
+
+    def _take_partly(self, why: str, taken: PartlyTaken) -> None:
+        headline = f"the newest configuration is partly taken; {taken.what_holds}:"
+        self._broken = (headline, *map(str, taken.findings))
+        self._reloads.add(("partly",))
+        _log(taken.findings)
+        LOG.error("reload (%s): partly taken, findings: %d; %s", why, len(taken.findings), taken.what_holds)
 
     def _transport(self) -> Transport:
         settings = self._settings
@@ -242,7 +251,7 @@ class Process:
         self._metrics.export([self._calls, self._reloads, *self._sidecar.tallies])
         self._metrics.gauge(
             "config.broken",
-            "1 while the newest configuration is refused",
+            "1 while the newest configuration is refused, or partly",
             lambda: float(bool(self._broken or self._unwatched)),
         )
         self._metrics.gauge(
@@ -253,9 +262,7 @@ class Process:
         details: list[str] = []
         if not self._health.serving:
             details.append("draining" if self._stop.is_set() else "starting")
-        if self._broken:
-            details.append("the newest configuration is refused, the one before serves on:")
-            details.extend(self._broken)
+        details.extend(self._broken)
         if self._unwatched:
             details.append(self._unwatched)
         details.extend(self._sidecar.concerns())
@@ -292,3 +299,8 @@ class Process:
             await asyncio.to_thread(thread.join, max(0.0, deadline_s - time.monotonic()))
         if any(thread.is_alive() for thread in threads):
             LOG.warning("the OTLP collector did not take the last telemetry in %g s", _FLUSH_S)
+
+
+def _log(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        LOG.error("%s", finding)

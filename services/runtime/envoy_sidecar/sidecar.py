@@ -1,11 +1,21 @@
 """What a service gives the runtime so that it can be served."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from envoy_sidecar.config.findings import Finding
 from envoy_sidecar.telemetry.instruments import Instrument
 from envoy_sidecar.transport.port import Service
+
+
+@dataclass(frozen=True, slots=True)
+class PartlyTaken:
+    """What a reload comes to that took a part of the new configuration: `what_holds` says which, `findings` why not all."""
+
+    what_holds: str
+    findings: Sequence[Finding]
 
 
 class Sidecar(Protocol):
@@ -27,10 +37,10 @@ class Sidecar(Protocol):
     def tallies(self) -> Sequence[Instrument]:
         """The counters, histograms and gauges to export."""
 
-    def reload(self) -> str:
+    def reload(self) -> str | PartlyTaken:
         """Read the configuration again and swap it in atomically; return a summary for the log (`3 policies`).
 
-        Called off the event loop, never twice at once. Raises InvalidConfigurationError, after which the old
+        A service whose files hold one by one may take those that can be used, and say so by PartlyTaken. Called off the event loop, never twice at once. Raises InvalidConfigurationError, after which the old
         configuration serves on.
         """
 

@@ -3,12 +3,14 @@
 Keys that the reference does not have are in `limits.py`, as is all of `rate_limit`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from envoy_ratelimit.config.limits import read_limit
 from envoy_ratelimit.config.texts import fields_of, flag, required_text, text
 from envoy_ratelimit.core.rules import Descriptor, Domain
 from envoy_sidecar.config.documents import Node
+from envoy_sidecar.config.findings import Position
 from envoy_sidecar.config.strict import Reader
 
 _DOMAIN = ("domain", "descriptors")
@@ -24,22 +26,37 @@ _DESCRIPTOR = (
 )
 
 
-def read_domain(document: Node, reader: Reader, *, whole: bool = True) -> Domain:
-    """Return the domain of *document*; not to be used when the reader found an error.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A domain as one document has it: its name stands at `position`, its limits replace those called `replaced`."""
 
-    *whole* says that all of the domain is in this document, so that what `replaces` names must be in it.
-    """
+    domain: Domain
+    position: Position
+    replaced: tuple[Node, ...] = ()
+
+
+def read_part(document: Node, reader: Reader) -> Part:
+    """Return what *document* says of a domain; not to be used when the reader found an error."""
     fields = fields_of(document, _DOMAIN, reader)
     name = required_text(document, fields, "domain", reader)
-    domain = Domain(name, _descriptors(fields.get("descriptors"), reader))
-    if whole:
-        names = {descriptor.limit.name for descriptor in _all(domain.descriptors) if descriptor.limit}
-        for node in _replaced(fields.get("descriptors")):
+    descriptors = fields.get("descriptors")
+    at = document.get("domain") or document
+    return Part(Domain(name, _descriptors(descriptors, reader)), at.position, tuple(_replaced(descriptors)))
+
+
+def warn_of_unknown(parts: Sequence[Part], reader: Reader) -> None:
+    """Report each name to be replaced that no limit has; *parts* are all of one domain."""
+    names = {
+        descriptor.limit.name
+        for part in parts
+        for descriptor in _all(part.domain.descriptors)
+        if descriptor.limit
+    }
+    for part in parts:
+        for node in part.replaced:
             if isinstance(node.scalar, str) and node.scalar and node.scalar not in names:
-                reader.warn(
-                    node, f"no limit of this domain is called {node.scalar!r}", "write the name of one"
-                )
-    return domain
+                message = f"no limit of this domain is called {node.scalar!r}"
+                reader.warn(node, message, "write the name of one")
 
 
 def _descriptors(node: Node | None, reader: Reader) -> tuple[Descriptor, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from envoy_ratelimit.config.domains import read_domain
+from envoy_ratelimit.config.domains import read_part, warn_of_unknown
 from envoy_ratelimit.core.rules import Defaults, Domain, Rules, compile_rules
 from envoy_sidecar.config.documents import Node, Scalar, read_documents
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position
@@ -37,7 +37,9 @@ def load_nodes(documents: Iterable[Node], defaults: Defaults = _AS_WRITTEN) -> I
     domains: list[Domain] = []
     places: dict[str, Position] = {}
     for document in documents:
-        domain = read_domain(document, reader)
+        part = read_part(document, reader)
+        warn_of_unknown([part], reader)
+        domain = part.domain
         domains.append(domain)
         first = places.get(domain.name)
         if first is None:

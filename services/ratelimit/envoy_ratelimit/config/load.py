@@ -1,37 +1,50 @@
 """A set of limit files: each whole or not at all, and a bad one does not take the others with it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from envoy_ratelimit.config.domains import read_domain
+from envoy_ratelimit.config.claims import Claim, Parts, Settled, claims_of, conflict, settle
+from envoy_ratelimit.config.domains import Part, read_part, warn_of_unknown
 from envoy_ratelimit.core.rules import AS_WRITTEN, Defaults, Domain, Rules, compile_rules
 from envoy_sidecar.config.documents import Node, read_documents
 from envoy_sidecar.config.files import read_files
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position
 from envoy_sidecar.config.strict import Reader
 
-Placed = tuple[Domain, Position]
-"""A domain, and where its name stands."""
-
 
 @dataclass(frozen=True, slots=True)
 class LoadedRules:
     """Compiled limits, the files they came from in the order read, and what deserves a second look.
 
-    `errors` are of files that are left out, or whose last good limits hold (these are among the `files`).
+    `errors` are of files that hold as they were, or not at all: `as_before` and `left_out`. `gone` are files that are
+    not there any more and hold all the same; both they and those `as_before` are among the `files`.
     """
 
     rules: Rules
     files: tuple[Path, ...]
     warnings: tuple[Finding, ...]
     errors: tuple[Finding, ...] = ()
-    by_file: dict[Path, tuple[Placed, ...]] = field(default_factory=dict, repr=False)
+    by_file: dict[Path, Parts] = field(default_factory=dict, repr=False)
+    as_before: tuple[Path, ...] = ()
+    gone: tuple[Path, ...] = ()
+    left_out: tuple[Path, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All findings: first the errors."""
         return (*self.errors, *self.warnings)
+
+    @property
+    def what_holds(self) -> str:
+        """Which files do not hold as they are, for people."""
+        said = {
+            "as before": self.as_before,
+            "gone, and in force until the errors are mended": self.gone,
+            "left out": self.left_out,
+        }
+        parts = [f"{what}: {', '.join(map(str, files))}" for what, files in said.items() if files]
+        return "; ".join((*parts, "the others hold"))
 
 
 def load_rules(
@@ -48,89 +61,115 @@ def load_rules(
     was there, and else left out; its errors are returned. With *strict* any error is raised instead. With *merge*
     several files may hold one domain: their descriptors are put together, and none may come twice.
 
-    Raises InvalidConfigurationError with the findings of all files, warnings among them, when there is nothing left to
-    use: a limit that silently does not hold is worse than the old one.
+    What holds in *previous* goes before what is new: of two files with one domain it is the one that had it before that
+    holds, and else the first. A file of *previous* that is gone holds on while the domain it had may be in a file with
+    an error: it was probably renamed, or moved there.
+
+    Raises InvalidConfigurationError with the findings of all files, warnings among them, when none of them can be used
+    as it is: a limit that silently does not hold is worse than the old one.
     """
     found = read_files(paths, "limit", without_any="error")
-    findings = list(found.findings)
     before = previous.by_file if previous is not None else {}
-    by_file: dict[Path, tuple[Placed, ...]] = {
-        path: placed for path, placed in before.items() if _unreadable(path, found.findings)
-    }
-    merged = _Merged(merge=merge)
-    for file, text in found.texts.items():
-        reader = Reader()
-        placed = _read(text, str(file), reader, whole=not merge)
-        if not _has_error(reader.findings):
-            reader.findings.extend(merged.conflicts(placed))
-        findings.extend(sorted(reader.findings, key=_place))
-        if not _has_error(reader.findings):
-            by_file[file] = placed
-        elif file in before and not merged.conflicts(before[file]):
-            by_file[file] = placed = before[file]
-        else:
-            continue
-        merged.add(placed)
+    read = {file: _File(text, file, merge=merge) for file, text in found.texts.items()}
+    places = [Path(finding.position.file) for finding in found.findings]
+    unreadable = [file for file in before if file not in read and any(_is_at(file, at) for at in places)]
+    now = {file: one.parts for file, one in read.items()} | dict.fromkeys(unreadable)
+    settled = settle(now, before, merge=merge)
+
+    findings = list(found.findings)
+    for file, one in read.items():
+        findings.extend(sorted((*one.findings, *settled.conflicts.get(file, ())), key=_place))
     errors = tuple(finding for finding in findings if finding.severity == "error")
-    if errors and (strict or not by_file):
+    as_before = tuple(file for file, parts in settled.by_file.items() if parts is not now[file])
+    if errors and (strict or len(as_before) == len(settled.by_file)):
         raise InvalidConfigurationError(findings)
-    warnings = tuple(finding for finding in findings if finding.severity != "error")
-    for placed in by_file.values():
-        merged.add(placed)  # those that could not be read, as they were
-    return LoadedRules(compile_rules(merged.domains(), defaults), tuple(by_file), warnings, errors, by_file)
+
+    bad = {file: one.names for file, one in read.items() if one.parts is None or file in settled.conflicts}
+    bad |= dict.fromkeys(found.unread, frozenset[str]())
+    absent = {file: parts for file, parts in before.items() if file not in now}
+    gone = _gone(absent, settled, _declared(bad, before), merge=merge)
+    by_file = settled.by_file | gone
+    domains: dict[str, list[Part]] = {}
+    for part in (part for parts in by_file.values() for part in parts):
+        domains.setdefault(part.domain.name, []).append(part)
+    if merge:
+        findings.extend(_unknown_names(domains.values(), besides={*as_before, *gone}))
+    return LoadedRules(
+        compile_rules(map(_put_together, domains.values()), defaults),
+        tuple(by_file),
+        tuple(finding for finding in findings if finding.severity != "error"),
+        errors,
+        by_file,
+        as_before,
+        tuple(gone),
+        tuple(file for file in bad if file not in by_file),
+    )
 
 
-class _Merged:
-    """The domains of all files so far."""
+class _File:
+    """What a file says: its domains, unless it has an error."""
 
-    def __init__(self, *, merge: bool) -> None:
-        self._merge = merge
-        self._added: dict[str, list[Placed]] = {}
-
-    def domains(self) -> list[Domain]:
-        return [
-            Domain(name, tuple(descriptor for domain, _ in parts for descriptor in domain.descriptors))
-            for name, parts in self._added.items()
-        ]
-
-    def add(self, placed: Sequence[Placed]) -> None:
-        for one in placed:
-            parts = self._added.setdefault(one[0].name, [])
-            if one not in parts and not self._conflict(*one):
-                parts.append(one)
-
-    def conflicts(self, placed: Sequence[Placed]) -> list[Finding]:
-        """Return what of a file cannot be beside the files so far."""
-        return [finding for one in placed if (finding := self._conflict(*one)) is not None]
-
-    def _conflict(self, domain: Domain, position: Position) -> Finding | None:
-        parts = self._added.get(domain.name, [])
-        if parts and not self._merge:
-            message = f"the domain {domain.name!r} is defined twice"
-            return Finding(position, message, f"the first is at {parts[0][1]}; write both in one", "domain")
-        own = {(descriptor.key, descriptor.value) for descriptor in domain.descriptors}
-        for other, where in parts:
-            for descriptor in other.descriptors:
-                if (descriptor.key, descriptor.value) in own:
-                    name = descriptor.key + (f"_{descriptor.value}" if descriptor.value else "")
-                    message = f"{name!r} is in this domain at {where} as well"
-                    return Finding(position, message, "remove one", "descriptors")
-        return None
+    def __init__(self, text: str, file: Path, *, merge: bool) -> None:
+        reader = Reader()
+        parts: list[Part] = []
+        claims: dict[Claim, Part] = {}
+        for document in _documents(text, str(file), reader.findings):
+            part = read_part(document, reader)
+            if not merge:
+                warn_of_unknown([part], reader)
+            if part.domain.name:
+                own = claims_of([part], merge=merge)
+                reader.findings.extend(conflict(own, claims))
+                claims |= own
+            parts.append(part)
+        self.findings = reader.findings
+        names = frozenset(part.domain.name for part in parts)
+        self.names = names if all(names) else frozenset()
+        """The domains, also if there is an error; none if they can't be told."""
+        has_error = any(finding.severity == "error" for finding in reader.findings)
+        self.parts = None if has_error else tuple(parts)
 
 
-def _read(text: str, file: str, reader: Reader, *, whole: bool) -> tuple[Placed, ...]:
-    """Read a file; reports a domain that is in it twice."""
-    placed: list[Placed] = []
-    here = _Merged(merge=not whole)
-    for document in _documents(text, file, reader.findings):
-        domain = read_domain(document, reader, whole=whole)
-        name = document.get("domain")
-        one = (domain, name.position if name is not None else document.position)
-        if domain.name:
-            reader.findings.extend(here.conflicts([one]))
-            here.add([one])
-        placed.append(one)
-    return tuple(placed)
+def _gone(
+    before: Mapping[Path, Parts], settled: Settled, declared: frozenset[str] | None, *, merge: bool
+) -> dict[Path, Parts]:
+    """Return what still holds of files that are not there any more: what may be *declared* (None: anything may be)."""
+    gone = {}
+    for file in before:
+        parts = tuple(
+            part
+            for part in before[file]
+            if (declared is None or part.domain.name in declared)
+            and settled.claims.isdisjoint(claims_of([part], merge=merge))
+        )
+        if parts:
+            gone[file] = parts
+    return gone
+
+
+def _declared(at_fault: Mapping[Path, frozenset[str]], before: Mapping[Path, Parts]) -> frozenset[str] | None:
+    """Return the domains that the files *at_fault* may hold, or None if that can't be told of one of them."""
+    declared: set[str] = set()
+    for at, names in at_fault.items():
+        known = names or {part.domain.name for file in before if _is_at(file, at) for part in before[file]}
+        if not known:
+            return None
+        declared |= known
+    return frozenset(declared)
+
+
+def _unknown_names(domains: Iterable[Sequence[Part]], *, besides: Collection[Path]) -> list[Finding]:
+    """Return what `replaces` names and no limit is called, *besides* in files that hold as they were."""
+    reader = Reader()
+    for parts in domains:
+        warn_of_unknown(parts, reader)
+    old = set(map(str, besides))
+    return [finding for finding in reader.findings if finding.position.file not in old]
+
+
+def _put_together(parts: Sequence[Part]) -> Domain:
+    descriptors = tuple(descriptor for part in parts for descriptor in part.domain.descriptors)
+    return Domain(parts[0].domain.name, descriptors)
 
 
 def _documents(text: str, file: str, findings: list[Finding]) -> list[Node]:
@@ -145,15 +184,9 @@ def _documents(text: str, file: str, findings: list[Finding]) -> list[Node]:
     return documents
 
 
-def _has_error(findings: Sequence[Finding]) -> bool:
-    return any(finding.severity == "error" for finding in findings)
-
-
-def _unreadable(file: Path, findings: Sequence[Finding]) -> bool:
-    """Tell whether *file*, or a folder above it, could not be read."""
-    return any(
-        file == at or at in file.parents for at in (Path(finding.position.file) for finding in findings)
-    )
+def _is_at(file: Path, at: Path) -> bool:
+    """Tell whether *file* is *at*, or in a folder that is."""
+    return file == at or at in file.parents
 
 
 def _place(finding: Finding) -> tuple[int, int]:

@@ -27,10 +27,15 @@ class FoundFiles:
 
 @dataclass(slots=True)
 class SourceFiles:
-    """The text of each file, in a stable order; `findings` say what could not be read."""
+    """The text of each file, in a stable order; `findings` say what could not be read.
+
+    `unread` are the files among that, and `passed_over` those in folders that do not count for their suffix.
+    """
 
     texts: dict[Path, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
+    passed_over: list[Path] = field(default_factory=list)
 
 
 def find_files(paths: Iterable[Path]) -> FoundFiles:
@@ -42,7 +47,7 @@ def find_files(paths: Iterable[Path]) -> FoundFiles:
     found = FoundFiles()
     seen: dict[tuple[int, int], int] = {}
     for path in paths:
-        found.paths.extend(_walk(path, seen, found.findings))
+        found.paths.extend(_walk(path, seen, found.findings, []))
     found.touched_ns = max(seen.values(), default=0)
     return found
 
@@ -56,22 +61,29 @@ def read_files(paths: Iterable[Path], what: str, *, without_any: Severity) -> So
     seen: dict[tuple[int, int], int] = {}
     for path in paths:
         before = len(result.findings)
-        files = list(_walk(path, seen, result.findings))
+        files = list(_walk(path, seen, result.findings, result.passed_over))
         if not files and len(result.findings) == before:
             hint = f"{what} files end in {', '.join(sorted(SUFFIXES))} and do not begin with a dot"
             message = f"no {what} file is in this folder, or all were read already"
             result.findings.append(Finding(Position(str(path)), message, hint, severity=without_any))
         for file in files:
             _read(file, result)
+            if file not in result.texts:
+                result.unread.append(file)
     return result
 
 
 def _walk(
-    path: Path, seen: dict[tuple[int, int], int], findings: list[Finding], *, named: bool = True
+    path: Path,
+    seen: dict[tuple[int, int], int],
+    findings: list[Finding],
+    passed_over: list[Path],
+    *,
+    named: bool = True,
 ) -> Iterator[Path]:
     """Yield *path* if it is a file, *named* by the operator or else by its suffix; of a folder, the files below.
 
-    *seen* gets when each file and folder was changed.
+    *seen* gets when each file and folder was changed, *passed_over* the files that have another suffix.
     """
     try:
         status = path.stat()
@@ -80,6 +92,8 @@ def _walk(
         findings.append(_unreadable(path, error))
         return
     if not stat.S_ISDIR(status.st_mode) and not named and path.suffix.lower() not in SUFFIXES:
+        if stat.S_ISREG(status.st_mode):
+            passed_over.append(path)
         return
     # A link to a folder above it would be walked for ever.
     if (status.st_dev, status.st_ino) in seen:
@@ -92,7 +106,7 @@ def _walk(
         findings.append(Finding(Position(str(path)), message, "give a file or a folder of files"))
     for entry in entries:
         if not entry.name.startswith("."):
-            yield from _walk(entry, seen, findings, named=False)
+            yield from _walk(entry, seen, findings, passed_over, named=False)
 
 
 def _read(file: Path, result: SourceFiles) -> None:
