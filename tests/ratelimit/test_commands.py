@@ -76,6 +76,13 @@ def test_lint_names_each_finding_of_each_file(run: Run, tmp_path: Path) -> None:
     assert all(row["message"] for row in rows)
 
 
+def test_lint_names_a_file_of_another_suffix_that_holds_limits(run: Run, limits: Path) -> None:
+    (limits.parent / "more").write_text(LIMITS.replace("edge", "mesh"), "utf-8")
+    code, shown, said = run("lint", str(limits.parent))
+    assert (code, said) == (1, "1 finding\n")
+    assert shown.startswith(f"{limits.parent}/more:1:1: warning: is not read, though it holds limits")
+
+
 @pytest.mark.parametrize("arguments", [["lint"], ["lint", "/nowhere.yaml"], ["lint", "--nonsense"]])
 def test_lint_of_nothing_is_a_2(run: Run, arguments: list[str]) -> None:
     assert run(*arguments)[0] == 2

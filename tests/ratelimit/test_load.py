@@ -170,6 +170,27 @@ def test_a_file_that_takes_the_domain_of_another_is_as_before(folder: Path) -> N
     assert (second.as_before, second.left_out) == ((folder / "a.yaml",), (folder / "0.yaml",))
 
 
+def test_limits_in_a_file_of_another_suffix_are_not_read_and_that_is_said(folder: Path) -> None:
+    load(folder, a=GOOD)
+    for name in ("limits", "more.conf"):
+        (folder / name).write_text(named(name), "utf-8")
+    aside = (".limits", "a.yaml~", "a.yaml.off", "limits~", "#limits#", "limits.bak", ".limits.swp")
+    for name in aside:
+        (folder / name).write_text(GOOD, "utf-8")
+    (folder / "README.md").write_text(f"# Limits, each with a domain\n\n```yaml\n{GOOD}```\n", "utf-8")
+    (folder / "binary").write_bytes(b"domain\xff")
+    (folder / "..data").mkdir()
+    (folder / "..data" / "limits").write_text(GOOD, "utf-8")
+    loaded = load_rules([folder])
+    assert held(loaded) == ["good.k 1/DAY"]
+    assert [str(finding) for finding in loaded.warnings] == [
+        f"{folder}/{name}:1:1: warning: is not read, though it holds limits; "
+        "in a folder, limit files end in .json, .yaml, .yml: rename it"
+        for name in ("limits", "more.conf")
+    ]
+    assert held(load_rules([folder / "limits"])) == ["limits.k 1/DAY"]
+
+
 def test_files_may_exchange_their_domains(folder: Path) -> None:
     first = load(folder, a=named("one"), b=named("two"))
     load(folder, a=named("two", "new"), b=named("one", "new"))

@@ -8,9 +8,11 @@ from envoy_ratelimit.config.claims import Claim, Parts, Settled, claims_of, conf
 from envoy_ratelimit.config.domains import Part, read_part, warn_of_unknown
 from envoy_ratelimit.core.rules import AS_WRITTEN, Defaults, Domain, Rules, compile_rules
 from envoy_sidecar.config.documents import Node, read_documents
-from envoy_sidecar.config.files import read_files
+from envoy_sidecar.config.files import SUFFIXES, read_files
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position
 from envoy_sidecar.config.strict import Reader
+
+_PUT_ASIDE = frozenset({".bak", ".old", ".orig", ".save", ".swp", ".tmp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def load_rules(
     now = {file: one.parts for file, one in read.items()} | dict.fromkeys(unreadable)
     settled = settle(now, before, merge=merge)
 
-    findings = list(found.findings)
+    findings = [*found.findings, *_passed_over(found.passed_over)]
     for file, one in read.items():
         findings.extend(sorted((*one.findings, *settled.conflicts.get(file, ())), key=_place))
     errors = tuple(finding for finding in findings if finding.severity == "error")
@@ -170,6 +172,32 @@ def _unknown_names(domains: Iterable[Sequence[Part]], *, besides: Collection[Pat
 def _put_together(parts: Sequence[Part]) -> Domain:
     descriptors = tuple(descriptor for part in parts for descriptor in part.domain.descriptors)
     return Domain(parts[0].domain.name, descriptors)
+
+
+def _passed_over(files: Iterable[Path]) -> list[Finding]:
+    """Return which *files* hold limits and are not read for their suffix: the reference reads all of a folder.
+
+    Not what an editor or a person put aside: `a.yaml~`, `a.yaml.off`, `#limits#`, `limits.bak`.
+    """
+    at_hand = [
+        file
+        for file in files
+        if file.suffix.lower() not in _PUT_ASIDE
+        and not file.name.startswith("#")
+        and not file.name.endswith("~")
+        and not any(suffix in file.name.lower() for suffix in SUFFIXES)
+    ]
+    texts = read_files(at_hand, "limit", without_any="error").texts
+    return [
+        Finding(
+            Position(str(file)),
+            "is not read, though it holds limits",
+            f"in a folder, limit files end in {', '.join(sorted(SUFFIXES))}: rename it",
+            severity="warning",
+        )
+        for file, text in texts.items()
+        if "domain" in text and _File(text, file, merge=True).names
+    ]
 
 
 def _documents(text: str, file: str, findings: list[Finding]) -> list[Node]:
