@@ -125,6 +125,22 @@ async def test_limits_of_a_control_plane_are_there_before_it_serves_and_change_w
             await sidecar.stop()
 
 
+async def test_resources_of_one_domain_are_merged_where_that_is_wanted() -> None:
+    async with ads_server() as ads:
+        ads.publish(limits("edge", 5), limits("edge", 6, name="more", key="path"))
+        address = f"127.0.0.1:{ads.port}"
+        sidecar = RatelimitSidecar(RatelimitSettings(config_xds=address, merge_domains=True))
+        await sidecar.start()
+        try:
+            assert [rule.path for rule in sidecar.rules.rules] == ["user", "path"]
+            ads.publish(limits("edge", 5), limits("edge", 6, name="more"))
+            await until(lambda: bool(sidecar.concerns()))
+            assert "'user' is in this domain at xds:edge:1:1 as well" in sidecar.concerns()[0]
+            assert held(sidecar) == ["edge 5/DAY", "edge 6/DAY"]
+        finally:
+            await sidecar.stop()
+
+
 async def test_without_a_control_plane_it_serves_after_a_while_and_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

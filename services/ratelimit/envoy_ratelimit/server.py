@@ -218,7 +218,7 @@ class RatelimitSidecar:
         )
 
     def _apply(self, documents: Sequence[Node]) -> str:
-        loaded = load_nodes(documents, self._settings.defaults())
+        loaded = load_nodes(documents, self._settings.defaults(), merge=self._settings.merge_domains)
         return self._swap(LoadedRules(loaded.rules, (), loaded.warnings))
 
     def _swap(self, loaded: LoadedRules) -> str:

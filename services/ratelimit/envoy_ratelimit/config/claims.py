@@ -4,8 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from envoy_ratelimit.config.domains import Part
+from envoy_ratelimit.config.domains import Part, read_part, warn_of_unknown
+from envoy_ratelimit.core.rules import Domain
+from envoy_sidecar.config.documents import Node
 from envoy_sidecar.config.findings import Finding
+from envoy_sidecar.config.strict import Reader
 
 Parts = tuple[Part, ...]
 
@@ -42,6 +45,36 @@ def conflict(own: Mapping[Claim, Part], other: Mapping[Claim, Part]) -> list[Fin
         if claim in other and id(part) not in findings:
             findings[id(part)] = _finding(claim, part, other[claim])
     return list(findings.values())
+
+
+def read_parts(documents: Iterable[Node], reader: Reader, *, merge: bool) -> Parts:
+    """Return what *documents* say of domains, and report what of it cannot be side by side."""
+    parts: list[Part] = []
+    claims: dict[Claim, Part] = {}
+    for document in documents:
+        part = read_part(document, reader)
+        if not merge:
+            warn_of_unknown([part], reader)
+        if part.domain.name:
+            own = claims_of([part], merge=merge)
+            reader.findings.extend(conflict(own, claims))
+            claims |= own
+        parts.append(part)
+    return tuple(parts)
+
+
+def by_domain(parts: Iterable[Part]) -> list[Parts]:
+    """Return the parts of each domain."""
+    found: dict[str, list[Part]] = {}
+    for part in parts:
+        found.setdefault(part.domain.name, []).append(part)
+    return [tuple(of_one) for of_one in found.values()]
+
+
+def put_together(parts: Parts) -> Domain:
+    """Return the domain that *parts* are parts of."""
+    descriptors = tuple(descriptor for part in parts for descriptor in part.domain.descriptors)
+    return Domain(parts[0].domain.name, descriptors)
 
 
 def settle(now: Mapping[Path, Parts | None], before: Mapping[Path, Parts], *, merge: bool) -> Settled:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from envoy_ratelimit.config.domains import read_part, warn_of_unknown
-from envoy_ratelimit.core.rules import Defaults, Domain, Rules, compile_rules
+from envoy_ratelimit.config.claims import by_domain, put_together, read_parts
+from envoy_ratelimit.config.domains import warn_of_unknown
+from envoy_ratelimit.core.rules import Defaults, Rules, compile_rules
 from envoy_sidecar.config.documents import Node, Scalar, read_documents
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position
 from envoy_sidecar.config.strict import Reader
@@ -28,29 +29,21 @@ def load_text(text: str, name: str = "<text>", defaults: Defaults = _AS_WRITTEN)
     return load_nodes(read_documents(text, name), defaults)
 
 
-def load_nodes(documents: Iterable[Node], defaults: Defaults = _AS_WRITTEN) -> InlineRules:
-    """Compile the domains that *documents* are, one each, as strictly as from files.
+def load_nodes(
+    documents: Iterable[Node], defaults: Defaults = _AS_WRITTEN, *, merge: bool = False
+) -> InlineRules:
+    """Compile the domains that *documents* are, one each, as strictly as from files; *merge* puts them together.
 
     Raises InvalidConfigurationError with the findings of all documents when any is an error.
     """
     reader = Reader()
-    domains: list[Domain] = []
-    places: dict[str, Position] = {}
-    for document in documents:
-        part = read_part(document, reader)
-        warn_of_unknown([part], reader)
-        domain = part.domain
-        domains.append(domain)
-        first = places.get(domain.name)
-        if first is None:
-            places[domain.name] = document.position
-        elif domain.name:
-            reader.report(
-                document, f"the domain {domain.name!r} is defined twice", f"the first is at {first}"
-            )
+    domains = by_domain(read_parts(documents, reader, merge=merge))
     if any(finding.severity == "error" for finding in reader.findings):
         raise InvalidConfigurationError(reader.findings)
-    return InlineRules(compile_rules(domains, defaults), tuple(reader.findings))
+    if merge:
+        for parts in domains:
+            warn_of_unknown(parts, reader)
+    return InlineRules(compile_rules(map(put_together, domains), defaults), tuple(reader.findings))
 
 
 def node_of(value: object, position: Position, path: str = "") -> Node:

@@ -4,9 +4,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from envoy_ratelimit.config.claims import Claim, Parts, Settled, claims_of, conflict, settle
-from envoy_ratelimit.config.domains import Part, read_part, warn_of_unknown
-from envoy_ratelimit.core.rules import AS_WRITTEN, Defaults, Domain, Rules, compile_rules
+from envoy_ratelimit.config.claims import (
+    Parts,
+    Settled,
+    by_domain,
+    claims_of,
+    put_together,
+    read_parts,
+    settle,
+)
+from envoy_ratelimit.config.domains import warn_of_unknown
+from envoy_ratelimit.core.rules import AS_WRITTEN, Defaults, Rules, compile_rules
 from envoy_sidecar.config.documents import Node, read_documents
 from envoy_sidecar.config.files import SUFFIXES, read_files
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position
@@ -91,13 +99,11 @@ def load_rules(
     absent = {file: parts for file, parts in before.items() if file not in now}
     gone = _gone(absent, settled, _declared(bad, before), merge=merge)
     by_file = settled.by_file | gone
-    domains: dict[str, list[Part]] = {}
-    for part in (part for parts in by_file.values() for part in parts):
-        domains.setdefault(part.domain.name, []).append(part)
+    domains = by_domain(part for parts in by_file.values() for part in parts)
     if merge:
-        findings.extend(_unknown_names(domains.values(), besides={*as_before, *gone}))
+        findings.extend(_unknown_names(domains, besides={*as_before, *gone}))
     return LoadedRules(
-        compile_rules(map(_put_together, domains.values()), defaults),
+        compile_rules(map(put_together, domains), defaults),
         tuple(by_file),
         tuple(finding for finding in findings if finding.severity != "error"),
         errors,
@@ -113,23 +119,13 @@ class _File:
 
     def __init__(self, text: str, file: Path, *, merge: bool) -> None:
         reader = Reader()
-        parts: list[Part] = []
-        claims: dict[Claim, Part] = {}
-        for document in _documents(text, str(file), reader.findings):
-            part = read_part(document, reader)
-            if not merge:
-                warn_of_unknown([part], reader)
-            if part.domain.name:
-                own = claims_of([part], merge=merge)
-                reader.findings.extend(conflict(own, claims))
-                claims |= own
-            parts.append(part)
+        parts = read_parts(_documents(text, str(file), reader.findings), reader, merge=merge)
         self.findings = reader.findings
         names = frozenset(part.domain.name for part in parts)
         self.names = names if all(names) else frozenset()
         """The domains, also if there is an error; none if they can't be told."""
         has_error = any(finding.severity == "error" for finding in reader.findings)
-        self.parts = None if has_error else tuple(parts)
+        self.parts = None if has_error else parts
 
 
 def _gone(
@@ -160,18 +156,13 @@ def _declared(at_fault: Mapping[Path, frozenset[str]], before: Mapping[Path, Par
     return frozenset(declared)
 
 
-def _unknown_names(domains: Iterable[Sequence[Part]], *, besides: Collection[Path]) -> list[Finding]:
+def _unknown_names(domains: Iterable[Parts], *, besides: Collection[Path]) -> list[Finding]:
     """Return what `replaces` names and no limit is called, *besides* in files that hold as they were."""
     reader = Reader()
     for parts in domains:
         warn_of_unknown(parts, reader)
     old = set(map(str, besides))
     return [finding for finding in reader.findings if finding.position.file not in old]
-
-
-def _put_together(parts: Sequence[Part]) -> Domain:
-    descriptors = tuple(descriptor for part in parts for descriptor in part.domain.descriptors)
-    return Domain(parts[0].domain.name, descriptors)
 
 
 def _passed_over(files: Iterable[Path]) -> list[Finding]:
