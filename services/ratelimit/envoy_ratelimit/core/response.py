@@ -109,7 +109,7 @@ def metadata(plan: Plan, answer: Answer) -> dict[str, object]:
     """
     statuses = answer[1]
     found: dict[str, object] = {
-        "domain": plan.domain,
+        "domain": plan.domain or plan.unknown_domain,
         "descriptors": [_descriptor(*hits) for hits in plan.descriptors],
         "quotaModeEnabled": any(
             rule is not None and rule.quota_mode and rule.bucket is not None for rule in plan.rules
