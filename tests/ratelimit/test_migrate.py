@@ -179,6 +179,43 @@ def test_what_is_off_is_no_difference() -> None:
     assert notes(translate(environment, EVERYTHING)) == []
 
 
+def test_what_is_not_understood_is_listed_without_its_value(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lines = [*(f"{name}={value}" for name, value in TCP.items()), "OF_OURS=hidden", "LIMIT_TYPO=hidden"]
+    code, shown, _ = migrate(capsys, tmp_path / "env", "\n".join(lines).encode())
+    assert code == 1
+    marks = {line.split("│")[1].strip(): line[0] for line in shown.splitlines() if line.count("│") > 1}
+    assert marks["OF_OURS"] == marks["LIMIT_TYPO"] == "?"
+    assert "hidden" not in shown
+
+
+@pytest.mark.parametrize("name", ["X-Bad Header", "", "x:", "größe", ":status", "x\r\ny"])
+@pytest.mark.parametrize("option", ["limit", "remaining", "reset"])
+def test_a_name_that_no_header_can_have_is_refused(
+    name: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(app, ["serve", "--config", "x", f"--{option}-header={name}"])
+    assert stopped.value.code != 0
+    assert "RFC 9110" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_header_of_the_reference_is_lower_cased_and_one_that_cannot_be_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {**TCP, "LIMIT_RESPONSE_HEADERS_ENABLED": "true", "LIMIT_LIMIT_HEADER": "X-Bad Header"}
+    lines = [f"{name}={value}" for name, value in environment.items()]
+    code, shown, _ = migrate(capsys, tmp_path / "env", "\n".join(lines).encode())
+    assert code == 1
+    assert any(line.startswith("✗ │ LIMIT_LIMIT_HEADER") for line in shown.splitlines())
+    options = serve_settings(
+        monkeypatch, **{**environment, "LIMIT_LIMIT_HEADER": "X-Limit"}
+    ).response_options()
+    assert options.headers is not None
+    assert (options.headers.limit, options.headers.reset) == ("x-limit", "ratelimit-reset")
+
+
 def test_an_option_that_is_not_there_is_said() -> None:
     said = notes(translate({**TCP, "SHADOW_MODE": "true"}, EVERYTHING - {"shadow_mode"}))
     assert said == ["SHADOW_MODE: needs --shadow-mode, which this version does not have"]

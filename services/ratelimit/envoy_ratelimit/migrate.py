@@ -1,18 +1,16 @@
 """The reference's environment variables, as options of ours: so a deployment swaps only the image.
 
-A table of what each variable becomes (`TRANSLATIONS`), of what has nothing to do here (`NEEDLESS`) and of what cannot
-be honoured (`DIFFERENT`). Defaults are the reference's too, once the environment is recognized as its.
+Here is what becomes options, in `migrate_notes` what is to be said of all others. Defaults are the reference's too, once the environment is recognized as its.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from envoy_ratelimit.migrate_notes import NEEDS, NOTES, READ, USUAL, Kind, is_unknown
 from envoy_ratelimit.migrate_store import store_url
 from envoy_ratelimit.stores import masked_url
 
 Environment = Mapping[str, str]
-Kind = Literal["same", "differs", "ignored", "unsupported"]
 
 SIGNS = frozenset(
     {
@@ -36,6 +34,7 @@ SECRET = frozenset(
         "CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS",
     }
 )
+_OFF = "it is off, and here there is nothing to turn off"
 _TRUE = frozenset({"1", "t", "true"})
 _FALSE = frozenset({"0", "f", "false"})
 _MASK = "***"
@@ -71,21 +70,49 @@ def is_reference(environment: Environment) -> bool:
     return not SIGNS.isdisjoint(environment)
 
 
-def translate(environment: Environment, supported: Collection[str]) -> list[Mapped]:
+def translate(
+    environment: Environment, supported: Collection[str], *, written_for_it: bool = False
+) -> list[Mapped]:
     """Return what *environment* means; nothing if it was not written for the reference.
 
-    *supported* are the names of our options (`store_timeout`); what maps to another one is `unsupported`.
+    *supported* are the names of our options (`store_timeout`); what maps to another one is `unsupported`. What is not
+    known is `unknown`: all of it if the environment was *written for it* alone, else what is named as the reference's.
     """
     if not is_reference(environment):
         return []
     found = [mapped for rule in _RULES for mapped in rule(environment)]
     named = {name for mapped in found for name in mapped.variables}
-    for name, (kind, note) in _NOTES.items():
-        value = environment.get(name, "")
-        if value and name not in named:
-            off = value.strip().lower() in _FALSE
-            found.append(Mapped((name,), kind="ignored" if off else kind, note=_OFF if off else note))
+    found.extend(
+        _said(environment, name)
+        for name in (*NOTES, *sorted(READ))
+        if environment.get(name) and name not in named
+    )
+    found.extend(
+        Mapped((name,), kind="unknown", note="not understood")
+        for name in sorted(environment)
+        if environment[name] and is_unknown(name, written_for_it=written_for_it)
+    )
     return [_checked(mapped, supported) for mapped in found]
+
+
+def _said(environment: Environment, name: str) -> Mapped:
+    """Say what a variable means that became no option. Its value is not shown: it may be a secret."""
+    if environment[name].strip().lower() in _FALSE:
+        return Mapped((name,), kind="ignored", note=_OFF)
+    for beginning, other, wanted in NEEDS:
+        if name.startswith(beginning):
+            if other and not _has(environment, other, wanted):
+                return Mapped((name,), kind="ignored", note=f"it means nothing without {other}={wanted}")
+            break
+    if name in NOTES:
+        kind, note = NOTES[name]
+        return Mapped((name,), kind=kind, note=note)
+    return Mapped((name,), kind="unsupported", note="its value is not understood")
+
+
+def _has(environment: Environment, name: str, wanted: str) -> bool:
+    value = environment.get(name, "") or USUAL.get(name, "")
+    return is_true(value) if wanted == "true" else value.lower() == wanted.lower()
 
 
 def notes(translated: Collection[Mapped]) -> list[str]:
@@ -93,7 +120,7 @@ def notes(translated: Collection[Mapped]) -> list[str]:
     return [
         f"{', '.join(mapped.variables) or '--' + mapped.option.replace('_', '-')}: {mapped.note}"
         for mapped in translated
-        if mapped.kind in {"differs", "unsupported"}
+        if mapped.kind in {"differs", "unsupported", "unknown"}
     ]
 
 
@@ -199,6 +226,7 @@ def _stores(environment: Environment) -> list[Mapped]:
 
 def _store(environment: Environment, prefix: str, option: str) -> Mapped:
     url, names, trouble = store_url(environment, prefix)
+    names = (*_set(environment, "BACKEND_TYPE"), *names)
     if trouble:
         return Mapped(names, kind="unsupported", note=trouble)
     return Mapped(names, option, (url,), secret="@" in url)
@@ -210,8 +238,8 @@ def _behaviour(environment: Environment) -> list[Mapped]:
     uncharged = [name for name in _UNCHARGED if environment.get(name)]
     on = [name for name in uncharged if environment[name].strip().lower() not in _FALSE]
     if on:
-        note = "who is refused is not charged, so refusals can be remembered and need not ask Redis"
-        found.append(Mapped(tuple(on), "default_charge", ("all_or_nothing",), note=note))
+        note = "nobody who is refused is charged; the reference still charges the limit that refuses"
+        found.append(Mapped(tuple(on), "default_charge", ("all_or_nothing",), "differs", note))
     found.extend(Mapped((name,), kind="ignored", note=_OFF) for name in uncharged if name not in on)
     for name, option in _FLAGS.items():
         if is_true(environment.get(name, "")):
@@ -269,64 +297,3 @@ _LEVELS = {
     "panic": "error",
 }
 _RULES: tuple[Callable[[Environment], list[Mapped]], ...] = (_addresses, _source, _stores, _behaviour)
-
-_OFF = "it is off, and here there is nothing to turn off"
-_POOL = "one connection serves a whole batch: there is no pool to size"
-_STATSD = "metrics are at /metrics of the admin address, and go out by OTLP with OTEL_EXPORTER_OTLP_ENDPOINT"
-_TRACING = "spans go out by OTLP with the standard OTEL_* variables"
-_NOTES: Mapping[str, tuple[Kind, str]] = {
-    "DEBUG_HOST": ("differs", "/rlconfig and /stats are on the admin address, with /json"),
-    "DEBUG_PORT": ("differs", "/rlconfig and /stats are on the admin address, with /json"),
-    "GRPC_CLIENT_TLS_SAN": (
-        "unsupported",
-        "any certificate that the CA signed is let in: use a CA of its own",
-    ),
-    "GRPC_MAX_CONNECTION_AGE": ("ignored", "connections stay until the service drains"),
-    "GRPC_MAX_CONNECTION_AGE_GRACE": ("ignored", "connections stay until the service drains"),
-    "EXPIRATION_JITTER_MAX_SECONDS": (
-        "ignored",
-        "a bucket expires when it is full again; nothing is synchronized",
-    ),
-    "HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED": ("ignored", "/healthcheck is so anyway"),
-    "RUNTIME_IGNOREDOTFILES": ("ignored", "names that begin with a dot are never read"),
-    "RUNTIME_WATCH_ROOT": ("ignored", "the folder is watched by content, whatever was swapped"),
-    "QUOTA_MODE": ("unsupported", "write quota_mode beside each limit that it is for"),
-    "REDIS_POOL_SIZE": ("ignored", _POOL),
-    "REDIS_PERSECOND_POOL_SIZE": ("ignored", _POOL),
-    "REDIS_POOL_ON_EMPTY_BEHAVIOR": ("ignored", _POOL),
-    "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR": ("ignored", _POOL),
-    "REDIS_PIPELINE_WINDOW": ("ignored", "requests that arrive together go to Redis together"),
-    "REDIS_PIPELINE_LIMIT": ("ignored", "requests that arrive together go to Redis together"),
-    "REDIS_PERSECOND_PIPELINE_WINDOW": ("ignored", "requests that arrive together go to Redis together"),
-    "REDIS_PERSECOND_PIPELINE_LIMIT": ("ignored", "requests that arrive together go to Redis together"),
-    "REDIS_TIMEOUT": ("differs", "Redis has --store-timeout, 0.010 s: Envoy itself waits 0.020"),
-    "REDIS_PERSECOND_TIMEOUT": ("differs", "Redis has --store-timeout, 0.010 s: Envoy itself waits 0.020"),
-    "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION": (
-        "differs",
-        "a service without Redis stays healthy; --on-store-failure decides",
-    ),
-    "CONFIG_GRPC_XDS_SERVER_CONNECT_RETRY_INTERVAL": ("ignored", "retries begin at 0.5 s and end at 30 s"),
-    "XDS_CLIENT_BACKOFF_INITIAL_INTERVAL": ("ignored", "retries begin at 0.5 s and end at 30 s"),
-    "XDS_CLIENT_BACKOFF_MAX_INTERVAL": ("ignored", "retries begin at 0.5 s and end at 30 s"),
-    "XDS_CLIENT_BACKOFF_RANDOM_FACTOR": ("ignored", "retries are spread by half anyway"),
-    "XDS_CLIENT_BACKOFF_JITTER": ("ignored", "retries are spread by half anyway"),
-    "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES": ("ignored", "a response may have 64 MiB"),
-    "USE_STATSD": ("differs", _STATSD),
-    "USE_DOG_STATSD": ("differs", _STATSD),
-    "USE_DOG_STATSD_MOGRIFIERS": ("differs", _STATSD),
-    "STATSD_HOST": ("differs", _STATSD),
-    "STATSD_PORT": ("differs", _STATSD),
-    "STATS_FLUSH_INTERVAL": ("ignored", _STATSD),
-    "DISABLE_STATS": ("ignored", _STATSD),
-    "EXTRA_TAGS": ("differs", "label what you scrape, or set OTEL_RESOURCE_ATTRIBUTES"),
-    "USE_PROMETHEUS": ("differs", "Prometheus scrapes /metrics of the admin address; the names are others"),
-    "PROMETHEUS_ADDR": ("differs", "Prometheus scrapes /metrics of the admin address; the names are others"),
-    "PROMETHEUS_PATH": ("differs", "Prometheus scrapes /metrics of the admin address; the names are others"),
-    "PROMETHEUS_MAPPER_YAML": ("ignored", "metrics have labels: there is nothing to map"),
-    "TRACING_ENABLED": ("differs", _TRACING),
-    "TRACING_SERVICE_NAME": ("differs", "set OTEL_SERVICE_NAME"),
-    "TRACING_SERVICE_NAMESPACE": ("differs", "set OTEL_RESOURCE_ATTRIBUTES"),
-    "TRACING_SERVICE_INSTANCE_ID": ("differs", "set OTEL_RESOURCE_ATTRIBUTES"),
-    "TRACING_EXPORTER_PROTOCOL": ("differs", _TRACING),
-    "TRACING_SAMPLING_RATE": ("differs", "the caller's traceparent decides what is sampled"),
-}

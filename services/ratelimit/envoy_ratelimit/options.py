@@ -1,5 +1,6 @@
 """Those options of `envoy-ratelimit serve` about limits and answers: where limits come from, what is seen of them."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +27,7 @@ ConfigOption = Annotated[
     ),
 ]
 
+_HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 MergeOption = Annotated[bool, Parameter(negative=(), help="Let several files hold one domain together.")]
 AlgorithmName = Literal["token_bucket", "fixed_window", "sliding_window"]
 AlgorithmOption = Annotated[
@@ -54,6 +56,11 @@ def make_defaults(
 def _is_target(_type: Any, value: str) -> None:
     if value:
         Address.parse(value)
+
+
+def _is_header(_type: Any, value: str | None) -> None:
+    if value is not None and not _HEADER.fullmatch(value):
+        raise ValueError("a header's name is one or more of letters, digits and !#$%&'*+-.^_`|~ (RFC 9110)")
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
@@ -153,11 +160,16 @@ class AnswerSettings(SourceSettings):
             help="Headers for the client: ratelimit-limit, -remaining, -reset and retry-after, or x-ratelimit-…"
         ),
     ] = "none"
-    limit_header: Annotated[str, Parameter(help="The name of the limit's header.")] = ""
-    remaining_header: Annotated[str, Parameter(help="The name of the header of what is left.")] = ""
-    reset_header: Annotated[str, Parameter(help="The name of the header of the seconds until it is new.")] = (
-        ""
-    )
+    limit_header: Annotated[
+        str | None, Parameter(validator=_is_header, help="The name of the limit's header.")
+    ] = None
+    remaining_header: Annotated[
+        str | None, Parameter(validator=_is_header, help="The name of the header of what is left.")
+    ] = None
+    reset_header: Annotated[
+        str | None,
+        Parameter(validator=_is_header, help="The name of the header of the seconds until it is new."),
+    ] = None
     response_dynamic_metadata: Annotated[
         bool,
         Parameter(
@@ -179,9 +191,9 @@ class AnswerSettings(SourceSettings):
         if self.response_headers != "none":
             usual = HeaderNames() if self.response_headers == "draft" else X_RATELIMIT
             names = HeaderNames(
-                self.limit_header.lower() or usual.limit,
-                self.remaining_header.lower() or usual.remaining,
-                self.reset_header.lower() or usual.reset,
+                (self.limit_header or usual.limit).lower(),
+                (self.remaining_header or usual.remaining).lower(),
+                (self.reset_header or usual.reset).lower(),
                 usual.retry_after,
             )
         return ResponseOptions(names, self.response_dynamic_metadata, self.response_body)

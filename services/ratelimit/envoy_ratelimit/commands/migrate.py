@@ -12,9 +12,9 @@ from envoy_ratelimit.commands.usable import usable
 from envoy_ratelimit.migrate import SECRET, SIGNS, Mapped, is_reference, translate
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
 
-_NEEDS_A_LOOK = frozenset({"differs", "unsupported"})
+_NEEDS_A_LOOK = frozenset({"differs", "unsupported", "unknown"})
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
-_MARKS = {"same": "✓", "ignored": "·", "differs": "≠", "unsupported": "✗"}
+_MARKS = {"same": "✓", "ignored": "·", "differs": "≠", "unsupported": "✗", "unknown": "?"}
 
 
 def migrate(
@@ -36,7 +36,7 @@ def migrate(
     if not is_reference(environment):
         say(f"this is not the reference's environment, which sets one of {', '.join(sorted(SIGNS))}")
         return EXIT_USAGE
-    found = usable(translate(environment, supported))
+    found = usable(translate(environment, supported, written_for_it=env_file is not None))
     if form == "json":
         print_json([_data(mapped) for mapped in found])
     else:
@@ -51,7 +51,7 @@ def migrate(
         ]
         out = console()
         out.print(table("", ("", "reference", "here", "note"), rows))
-        out.print(Text("✓ the same   · needless here   ≠ differs   ✗ cannot be honoured"))
+        out.print(Text("✓ the same   · needless here   ≠ differs   ✗ cannot be honoured   ? not understood"))
     return EXIT_FINDINGS if any(mapped.kind in _NEEDS_A_LOOK for mapped in found) else EXIT_CLEAN
 
 
