@@ -1,6 +1,6 @@
 """Which file holds which domain: none is in two, and what serves is not displaced by what comes anew."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ Parts = tuple[Part, ...]
 
 Claim = tuple[str, ...]
 """What only one file can have: a domain, or where several may hold one, a domain with a key and a value."""
+
+Claims = Mapping[Claim, Part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,42 +84,80 @@ def settle(now: Mapping[Path, Parts | None], before: Mapping[Path, Parts], *, me
 
     Who had a claim before and still makes it goes before the others; then the order of *now* counts.
     """
-    old = {file: claims_of(parts, merge=merge) for file, parts in before.items()}
+    old = {file: claims_of(parts, merge=merge) for file, parts in before.items() if file in now}
+    new = {file: claims_of(parts, merge=merge) for file, parts in now.items() if parts is not None}
+    claimants: dict[Claim, list[Path]] = {}
+    for file, own in new.items():
+        for claim in own.keys() - old.get(file, {}).keys():
+            claimants.setdefault(claim, []).append(file)
     back: dict[Path, list[Finding]] = {}
     while True:
-        by_file = {
-            file: chosen
-            for file, parts in now.items()
-            if (chosen := before.get(file) if file in back or parts is None else parts) is not None
-        }
-        claims = {file: claims_of(parts, merge=merge) for file, parts in by_file.items()}
-        held: dict[Claim, tuple[Path, Part]] = {
-            claim: (file, part)
-            for file in by_file.keys() & old.keys()
-            for claim, part in claims[file].items()
-            if claim in old[file]
-        }
-        conflicts = dict(back)
-        for file, own in claims.items():
-            others = {claim: held[claim][1] for claim in own if held.get(claim, (file,))[0] != file}
-            if found := conflict(own, others):
-                conflicts[file] = found
-                del by_file[file]
-            else:
-                held.update({claim: (file, part) for claim, part in own.items()})
-        fell_back = {file: found for file, found in conflicts.items() if file in old and file not in back}
-        if not fell_back:
-            return Settled(by_file, conflicts, frozenset(held))
+        round_ = _Round(old, new, claimants, dict(back))
+        round_.keep()
+        round_.add()
+        fell_back = {file: found for file, found in round_.conflicts.items() if file in old}
+        if fell_back.keys() == back.keys():
+            break
         # They hold as before, which can be in the way of others: all are looked at anew.
-        back |= fell_back
+        back = fell_back
+    by_file = {
+        file: chosen
+        for file, parts in now.items()
+        if (chosen := before.get(file) if file in round_.conflicts or parts is None else parts) is not None
+    }
+    return Settled(by_file, round_.conflicts, frozenset(round_.held))
+
+
+class _Round:
+    """Who holds what, while those with `conflicts` hold as before or not at all."""
+
+    def __init__(
+        self,
+        old: Mapping[Path, Claims],
+        new: Mapping[Path, Claims],
+        claimants: Mapping[Claim, Sequence[Path]],
+        conflicts: dict[Path, list[Finding]],
+    ) -> None:
+        self._old = old
+        self._new = new
+        self._claimants = claimants
+        self.conflicts = conflicts
+        self.held: dict[Claim, tuple[Path, Part]] = {}
+
+    def keep(self) -> None:
+        """Hold what was had before and still is; who claims it anew falls back, and so has what it had before."""
+        waiting = list(self._old)
+        while waiting:
+            file = waiting.pop()
+            before = self._old[file]
+            own = before if file in self.conflicts else self._new.get(file, before)
+            kept = [claim for claim in own if claim in before]
+            self.held.update({claim: (file, own[claim]) for claim in kept})
+            for other in (other for claim in kept for other in self._claimants.get(claim, ())):
+                if other not in self.conflicts:
+                    self.conflicts[other] = self._conflict(other)
+                    waiting.extend([other] if other in self._old else [])
+
+    def add(self) -> None:
+        """Hold what is claimed anew, in order."""
+        for file, own in self._new.items():
+            if file in self.conflicts:
+                continue
+            if found := self._conflict(file):
+                self.conflicts[file] = found
+            else:
+                self.held.update({claim: (file, part) for claim, part in own.items()})
+
+    def _conflict(self, file: Path) -> list[Finding]:
+        own = self._new[file]
+        others = {claim: self.held[claim][1] for claim in own if self.held.get(claim, (file,))[0] != file}
+        return conflict(own, others)
 
 
 def _finding(claim: Claim, part: Part, other: Part) -> Finding:
     if len(claim) == 1:
-        message = f"the domain {claim[0]!r} is defined twice"
-        return Finding(
-            part.position, message, f"the other is at {other.position}; write both in one", "domain"
-        )
+        message, hint = f"the domain {claim[0]!r} is defined twice", f"the other is at {other.position}"
+        return Finding(part.position, message, f"{hint}; write both in one", "domain")
     _, key, value = claim
     name = f"{key}_{value}" if value else key
     message = f"{name!r} is in this domain at {other.position} as well"
