@@ -100,7 +100,7 @@ def test_a_batch_that_the_store_did_not_decide_is_gone_when_it_was_answered(
     store = open_store(server.url, timeout_s=TIMEOUT_S, denials_s=0)
     handler = RateLimitHandler(rules("edge"), store)
     try:
-        while not handler([call("edge")]) or handler.store_failure:
+        while not handler([call("edge")]) or handler.outage.why:
             pass
         assert living(ScriptCall) == []
         if fault == "killed":

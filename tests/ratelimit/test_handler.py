@@ -194,7 +194,7 @@ def test_a_failing_store_is_said_once_and_its_return_too(
         store.failure = failure
         handler([call()])
         handler([call("free")])
-        known.append(handler.store_failure)
+        known.append(handler.outage.why)
     assert known == ["", caplog.messages[0], caplog.messages[0], "", ""]
     assert caplog.messages == [
         "the bucket store failed; requests get 'allow' until it is back: too late",
@@ -225,18 +225,18 @@ def test_a_store_that_is_reached_again_is_back_though_no_request_comes(
     handler = RateLimitHandler(allowing(9), store, why_down=lambda: down)
     store.failure = StoreError("timeout", "too late")
     handler([call()])
-    handler.look()
-    handler.look()
-    assert (said(), bool(handler.store_failure)) == ([FAILED], True)
+    handler.outage.look()
+    handler.outage.look()
+    assert (said(), bool(handler.outage.why)) == ([FAILED], True)
     down = ""
     handler([call()])
-    handler.look()
+    handler.outage.look()
     assert said() == [], "it failed just now"
-    handler.look()
-    assert (said(), handler.store_failure) == ([BACK], "")
+    handler.outage.look()
+    assert (said(), handler.outage.why) == ([BACK], "")
     store.failure = None
     handler([call()])
-    handler.look()
+    handler.outage.look()
     assert said() == []
 
 
@@ -247,16 +247,16 @@ def test_a_store_that_fails_again_when_it_is_asked_is_back_only_when_it_decides(
     for expected in ([FAILED, BACK], [FAILED], []):
         store.failure = StoreError("timeout", "its script hangs, while it answers a PING")
         handler([call()])
-        handler.look()
-        handler.look()
+        handler.outage.look()
+        handler.outage.look()
         assert said() == expected
     store.failure = None
     handler([call()])
-    assert (said(), handler.store_failure) == ([BACK], "")
+    assert (said(), handler.outage.why) == ([BACK], "")
     store.failure = StoreError("timeout", "another time")
     handler([call()])
-    handler.look()
-    handler.look()
+    handler.outage.look()
+    handler.outage.look()
     assert said() == [FAILED, BACK]
 
 
@@ -266,8 +266,8 @@ def test_a_store_that_refuses_is_back_only_when_it_decides(
     handler = RateLimitHandler(allowing(9), store)
     store.failure = StoreError("response", "OOM")
     handler([call()])
-    handler.look()
-    handler.look()
+    handler.outage.look()
+    handler.outage.look()
     assert said() == [FAILED]
     store.failure = None
     handler([call()])

@@ -13,6 +13,7 @@ from envoy_ratelimit.core.limiter import FailurePolicy, Limiter, Plan
 from envoy_ratelimit.core.response import STATUSES_ALONE, ResponseOptions
 from envoy_ratelimit.core.rules import Rules
 from envoy_ratelimit.core.store import BucketStore, StoreError
+from envoy_ratelimit.outage import Outage
 from envoy_ratelimit.plans import MAX_REMEMBERED, PlanCache
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.transport.port import Answer, Call, Failure
@@ -57,14 +58,10 @@ class RateLimitHandler:
         self._store = store
         self._policy = on_store_failure
         self._local = local
-        self._why_down = why_down
         self._response = response
         self._observe = observe
         self._remembered = remembered
-        self._store_failure = ""
-        self._unproven = False
-        self._doubted = False
-        self._failed_since_look = False
+        self.outage = Outage(f"requests get {on_store_failure.value!r}", why_down)
         self._fallback = wire.Encoder().encode((on_store_failure is FailurePolicy.DENY, []))
         self.invalid = Tally("ratelimit.invalid_requests", "Requests that could not be read")
         self.store_failures = Tally("ratelimit.store_failures", "Batches the store did not decide", ("kind",))
@@ -79,11 +76,6 @@ class RateLimitHandler:
         return self.invalid, self.store_failures, self.errors
 
     @property
-    def store_failure(self) -> str:
-        """What began when the store failed, in a sentence; empty once it has decided a batch again, or is reached again."""
-        return self._store_failure
-
-    @property
     def rules(self) -> Rules:
         """The configuration that serves now."""
         return self._configuration.rules
@@ -91,18 +83,6 @@ class RateLimitHandler:
     def swap(self, rules: Rules) -> None:
         """Serve *rules* from the next batch on; may be called from any thread."""
         self._configuration = self._configured(rules)
-
-    def look(self) -> None:
-        """See whether a store that failed is reached again, which no request shows where none comes.
-
-        To be called now and then, never while a batch is decided. A store that was reached and refused, or failed again
-        as soon as it was asked, is taken for back only when it decides: else it would come and go in the log.
-        """
-        if not self._store_failure or self._doubted:
-            return
-        if not self._failed_since_look and not self._why_down():
-            self._store_is_back()
-        self._failed_since_look = False
 
     def __call__(self, calls: Sequence[Call]) -> list[Answer]:
         """Answer a batch of serialized RateLimitRequests with serialized RateLimitResponses."""
@@ -138,12 +118,13 @@ class RateLimitHandler:
         try:
             settled = limiter.settle(plans)
         except StoreError as error:
-            self._store_failed(error)
+            self.store_failures.add((error.kind,))
+            self.outage.failed(error)
         except Exception as error:  # noqa: BLE001
             self._fault("a batch could not be decided", error, len(plans))
         else:
-            if self._unproven and any(plan.takes for plan in plans):
-                self._store_decided()
+            if self.outage.is_unproven and any(plan.takes for plan in plans):
+                self.outage.decided()
             return settled
         return [self._failed(limiter, plan) for plan in plans]
 
@@ -153,30 +134,6 @@ class RateLimitHandler:
         except Exception as error:  # noqa: BLE001
             self._fault("a request could not be decided without the store", error)
             return self._policy is FailurePolicy.DENY, []
-
-    def _store_failed(self, error: StoreError) -> None:
-        self.store_failures.add((error.kind,))
-        self._failed_since_look = True
-        if error.kind == "response":
-            self._doubted = True
-        if not self._store_failure:
-            self._doubted = self._doubted or self._unproven
-            self._unproven = True
-            self._store_failure = (
-                f"the bucket store failed; requests get {self._policy.value!r} until it is back: {error}"
-            )
-            LOG.warning("%s", self._store_failure)
-
-    def _store_decided(self) -> None:
-        if self._store_failure:
-            if self._why_down():
-                return  # another node decided, or a refusal was remembered
-            self._store_is_back()
-        self._unproven = self._doubted = False
-
-    def _store_is_back(self) -> None:
-        self._store_failure = ""
-        LOG.info("the bucket store is back")
 
     def _fault(self, what: str, error: Exception, requests: int = 1) -> None:
         self.errors.add(amount=requests)

@@ -150,7 +150,7 @@ class RatelimitSidecar:
         A store that is away says so before a batch has needed it, too.
         """
         left_out = tuple(f"left out: {finding}" for finding in self._left_out)
-        failure = self._handler.store_failure
+        failure = self._handler.outage.why
         if not failure and isinstance(self._store, RemoteStore) and (why := self._store.why_down()):
             policy = self._settings.on_store_failure
             failure = f"the bucket store is not reached; requests get {policy!r} until it is: {why}"
@@ -200,12 +200,12 @@ class RatelimitSidecar:
     async def _look_at_store(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
-            if self._handler.store_failure:
+            if self._handler.outage.why:
                 await asyncio.to_thread(self._look)
 
     def _look(self) -> None:
         with self._one_at_a_time:
-            self._handler.look()
+            self._handler.outage.look()
 
     def _load(self, previous: LoadedRules | None) -> LoadedRules:
         settings = self._settings
