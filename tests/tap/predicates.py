@@ -10,6 +10,7 @@ METHODS = ["GET", "POST", "M-SEARCH"]
 PATHS = ["/", "/orders", "/orders/1", "/orders/1/items", "/orders/", "/a.b/%C3%A9", "/p.S/M", "/[redacted]"]
 TEMPLATES = ["/orders/{id}", "/orders/*/items", "/orders/**", "/**", "/*", "/a.b/*", "/orders"]
 AUTHORITIES = ["example.org", "EXAMPLE.org", "[::1]:80"]
+AUTHORITY_REGEXES = [r"Example\.ORG", "(?-i)example.org", "[A-Z]+.org|x", r"\[::1\]:\d+"]
 NAMES = ["x-a", "content-type", "x-b"]
 VALUES = ["alice", "é", 'a"b\\', "", "application/grpc+proto", "[redacted]", "@CLUSTER@ ]]"]
 NETWORKS = ["10.0.0.0/8", "10.1.2.3", "0.0.0.0/0", "2001:db8::/32", "::1"]
@@ -52,7 +53,8 @@ early_conditions: st.SearchStrategy[Expr] = st.one_of(
     _one("path", [Op.LIKE], TEMPLATES),
     _one("authority", _PLAIN, AUTHORITIES),
     _one("header", _PLAIN, VALUES, [*NAMES]),
-    st.builds(lambda key: Condition(Field("header", key), Op.EXISTS), st.sampled_from(NAMES)),
+    _one("header", _PLAIN, AUTHORITIES, ["host"]),
+    st.builds(lambda key: Condition(Field("header", key), Op.EXISTS), st.sampled_from([*NAMES, "host"])),
     _one("grpc.method", _PLAIN, ["p.S/M", "p.S/"]),
     _one("source.principal", _PLAIN, PRINCIPALS),
     _one("source.address", [Op.EQUALS], [each for each in NETWORKS if ":" not in each]),
@@ -61,7 +63,9 @@ early_conditions: st.SearchStrategy[Expr] = st.one_of(
 )
 late_conditions: st.SearchStrategy[Expr] = st.one_of(
     _one("path", [Op.MATCHES], REGEXES),
+    _one("authority", [Op.MATCHES], AUTHORITY_REGEXES),
     _one("header", [Op.MATCHES], REGEXES, [*NAMES]),
+    _one("header", [Op.MATCHES], AUTHORITY_REGEXES, ["host"]),
     _one("source.address", [Op.EQUALS], [each for each in NETWORKS if ":" in each]),
     _one("response.header", _PLAIN, VALUES, [*NAMES]),
     _one("body", [Op.CONTAINS], ["needle", "é", "\\"]),

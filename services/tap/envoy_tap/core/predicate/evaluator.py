@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from envoy_tap.core.exchange import Exchange, Message, Pairs
-from envoy_tap.core.predicate.fields import Kind, is_early, spec_of
+from envoy_tap.core.predicate.fields import Kind, header_name, is_early, spec_of
 from envoy_tap.core.predicate.jsonpath import MISSING, found_at, parsed
 from envoy_tap.core.predicate.model import And, Condition, Expr, Not, Op, Or, Scalar, conditions
-from envoy_tap.core.predicate.values import MILLION, regex, template
+from envoy_tap.core.predicate.values import MILLION, any_case, regex, template
 
 REDACTION_MARK = b"[redacted"
 TRACE_ID_BITS = 52
@@ -127,10 +127,9 @@ class _View:
             case "path":
                 return [self._path()]
             case "authority":
-                authority = self._request.first(":authority")
-                return [None if authority is None else authority.lower()]
+                return [self._request.first(":authority")]
             case "header":
-                return [joined(self._request.headers, key or "")]
+                return [joined(self._request.headers, header_name(key or ""))]
             case "response.header":
                 return [joined(self._response.headers, key or "")]
             case "grpc.method":
@@ -194,11 +193,12 @@ def _text_holds(text: bytes | None, condition: Condition) -> bool:
     if text is None:
         return False
     value = str(condition.value)
+    if condition.op is Op.MATCHES:
+        pattern = any_case(value) if condition.field.name == "authority" else value
+        return regex(pattern).fullmatch(text) is not None
     wanted = value.encode()
     if condition.field.name == "authority":
-        wanted = wanted.lower() if condition.op is not Op.MATCHES else wanted
-    if condition.op is Op.MATCHES:
-        return regex(value).fullmatch(text) is not None
+        text, wanted = text.lower(), wanted.lower()
     if condition.op is Op.LIKE:
         return _like(text, template(value))
     return condition.op is Op.EXISTS or _COMPARISONS[condition.op](text, wanted)

@@ -90,6 +90,11 @@ def spec_of(field: Field) -> Spec:
     return FIELDS[field.name]
 
 
+def header_name(key: str) -> str:
+    """Return what `header[key]` is called in the request: Envoy keeps HTTP/1's `host` as `:authority`."""
+    return ":authority" if key == "host" else key
+
+
 def is_early(condition: Condition) -> bool:
     """Whether the proxy can decide *condition* when it has a request's headers; its Lua has no regular expressions."""
     if not spec_of(condition.field).is_early or condition.op is Op.MATCHES:

@@ -7,8 +7,9 @@ them: what is compiled is true wherever the predicate may be, never false where 
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from envoy_tap.core.predicate.fields import header_name
 from envoy_tap.core.predicate.model import And, Condition, Expr, Not, Op, Or
-from envoy_tap.core.predicate.values import template
+from envoy_tap.core.predicate.values import any_case, template
 
 
 class How(Enum):
@@ -104,10 +105,12 @@ def _condition(condition: Condition) -> tuple[Tests, bool]:  # noqa: PLR0911 - a
         case "grpc.method" if op is not Op.MATCHES:
             path, exact = _path(op, text if op is Op.CONTAINS else f"/{text}")
             return _all([HeaderTest("content-type", How.PREFIX, "application/grpc"), path]), exact
-        case "authority" if op is not Op.MATCHES:
+        case "authority" if op is Op.MATCHES:
+            return HeaderTest(":authority", How.REGEX, any_case(text)), True
+        case "authority":
             return HeaderTest(":authority", _HOW[op], text, ignores_case=True), True
         case "header":
-            return _header(condition.field.key or "", op, text), True
+            return _header(header_name(condition.field.key or ""), op, text), True
         case "trace_id":
             found = text.removeprefix(_SHORT_ID) if text.startswith(_SHORT_ID) else text
             tests = [HeaderTest(each, How.CONTAINS, found, ignores_case=True) for each in _TRACE_HEADERS]

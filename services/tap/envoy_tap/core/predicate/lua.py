@@ -7,7 +7,7 @@ as escaped literals.
 import ipaddress
 
 from envoy_tap.core.predicate.evaluator import TRACE_ID_BITS
-from envoy_tap.core.predicate.fields import is_early
+from envoy_tap.core.predicate.fields import header_name, is_early
 from envoy_tap.core.predicate.model import And, Condition, Expr, Not, Op, Or, conditions
 from envoy_tap.core.predicate.values import MILLION, template
 
@@ -83,7 +83,7 @@ def _condition(condition: Condition) -> str:
             network = ipaddress.IPv4Network(str(value))
             return f"P.within(r:address(), {int(network.network_address)}, {network.num_addresses})"
         case "header":
-            subject = f"r:header({quoted(condition.field.key or '')})"
+            subject = f"r:header({quoted(header_name(condition.field.key or ''))})"
         case _:
             subject = _FIELDS[name]
     text = str(value).lower() if name == "authority" else str(value)

@@ -98,6 +98,11 @@ def regex(pattern: str) -> "re2._Regexp":
     return re2.compile(pattern.encode(), options)
 
 
+def any_case(pattern: str) -> str:
+    """Return the regular expression *pattern* so that it disregards case."""
+    return f"(?i){pattern}"
+
+
 def _status(text: str, op: Op) -> Scalar:
     if not _STATUS.fullmatch(text):
         raise ValueProblem(f"{text!r} is not a status", "write one of three digits, or a class such as 5xx")
