@@ -17,6 +17,7 @@ from envoy_tap.archive import Archive
 from envoy_tap.audit import AuditLog, Recorder
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.policy import Policy
+from envoy_tap.core.session import Kept
 from envoy_tap.registry import Registry
 from envoy_tap.session_sink import SessionSink
 from envoy_tap.slot.slot import Slot
@@ -75,7 +76,7 @@ def store_exchanges(registry: Registry, session_id: str, *exchanges: Exchange) -
         admitted = registry.admit(replace(each, tap_id=session_id))
         assert admitted is not None
         SessionSink(registry._store).write([registry.redacted(admitted)])
-        registry.stored(admitted)
+        registry.stored(admitted, Kept.of(admitted))
 
 
 def on(path: bytes, status: bytes = b"200") -> Exchange:

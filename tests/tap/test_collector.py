@@ -9,9 +9,11 @@ import grpc
 import pytest
 
 from envoy_sidecar.transport.port import Peer
-from envoy_tap.collector import SERVICE_NAME, Collector
+from envoy_tap.collector import SERVICE_NAME, Collector, Intake
 from envoy_tap.core.assembly import Limits
-from envoy_tap.core.events import Side
+from envoy_tap.core.events import Loss, Side
+from envoy_tap.core.exchange import Exchange, Message
+from envoy_tap.core.session import Kept
 from tests.tap.building import (
     IDENTIFIER,
     NODE,
@@ -181,6 +183,70 @@ async def test_the_queue_is_bounded_in_bytes_too(sink: MemorySink) -> None:
         assert collector.dropped.counts == {("queue_full",): 3}
         sink.released.set()
     assert [stored.trace_id for stored in sink.stored] == [0, 1]
+
+
+class Keeping(Intake):
+    """Keeps all as it is, and notes what it is told (by trace id)."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[int, Kept]] = []
+        self.lost: list[tuple[int, Loss]] = []
+
+    def admit(self, exchange: Exchange) -> Exchange | None:
+        return exchange
+
+    def redacted(self, exchange: Exchange) -> Exchange:
+        return exchange
+
+    def lose(self, exchange: Exchange, loss: Loss) -> None:
+        self.lost.append((exchange.trace_id, loss))
+
+    def stored(self, exchange: Exchange, kept: Kept) -> None:
+        self.kept.append((exchange.trace_id, kept))
+
+
+class Unpacking(Keeping):
+    """Redacts by filling bodies up to a size, and notes in which order things are done."""
+
+    def __init__(self, sink: MemorySink, size_bytes: int) -> None:
+        super().__init__()
+        self.size_bytes = size_bytes
+        self.waiting_bytes: list[int] = []
+        self._sink = sink
+
+    def redacted(self, exchange: Exchange) -> Exchange:
+        redacted = len(self.waiting_bytes) + 1
+        self.waiting_bytes.append((redacted - len(self._sink.stored)) * self.size_bytes)
+        return replace(exchange, response=Message((), bytes(self.size_bytes)), truncated=True)
+
+
+async def test_what_is_unpacked_is_stored_before_much_more_is(sink: MemorySink) -> None:
+    intake = Unpacking(sink, 1 << 20)
+    async with Collector(sink, intake=intake) as collector:
+        for trace_id in range(32):
+            await send_exchange(collector, trace_id)
+    assert [stored.trace_id for stored in sink.stored] == list(range(32))
+    assert max(intake.waiting_bytes) <= 5 << 20
+    # It is counted as it is stored.
+    assert [kept.truncated for _, kept in intake.kept] == [True] * 32
+    assert min(kept.content_bytes for _, kept in intake.kept) > 1 << 20
+
+
+class Breaking(Keeping):
+    def redacted(self, exchange: Exchange) -> Exchange:
+        if exchange.trace_id == 1:
+            raise ValueError("a fault")
+        return exchange
+
+
+async def test_a_fault_in_one_exchange_costs_only_those_with_it(sink: MemorySink) -> None:
+    intake = Breaking()
+    async with Collector(sink, intake=intake) as collector:
+        for trace_id in range(3):
+            await send_exchange(collector, trace_id)
+    assert [stored.trace_id for stored in sink.stored] == [0, 2]
+    assert collector.dropped.counts == {("sink_error",): 1}
+    assert intake.lost == [(1, Loss.SINK_ERROR)]
 
 
 async def test_a_thousand_streams_at_once_are_sorted_out(sink: MemorySink) -> None:

@@ -1,8 +1,10 @@
 """What is secret is hidden, the same in the proxy as in the collector, and nothing else changes."""
 
+import gzip
 import json
 import time
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import brotli
@@ -11,7 +13,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envoy_tap.core.exchange import Message
+from envoy_tap.core.exchange import Exchange, Message
 from envoy_tap.core.redaction.json_text import json_paths
 from envoy_tap.core.redaction.patterns import luhn
 from envoy_tap.core.redaction.redactor import Redactor
@@ -319,6 +321,38 @@ def test_a_compressed_body_is_opened_or_withheld() -> None:
     for encoding in (b"br", b"zstd", b"compress", b"gzip, gzip", b"br, br, gzip"):
         withheld = MASKED.message(Message((("content-encoding", encoding),), b"opaque"))
         assert withheld.body == b"[redacted: a body in content-encoding %s cannot be looked into]" % encoding
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "br, gzip"])
+def test_no_more_of_a_compressed_body_is_opened_than_was_asked_for(coding: str) -> None:
+    packers: dict[str, Callable[[bytes], bytes]] = {
+        "gzip": gzip.compress,
+        "deflate": zlib.compress,
+        "br": brotli.compress,
+        "zstd": zstandard.compress,
+        "br, gzip": _twice,
+    }
+    redactor = Redactor(Redaction(), frozenset(), b"key", most_opened_bytes=1000)
+
+    def seen(body: bytes) -> Exchange:
+        headers = (("content-encoding", coding.encode()),)
+        return redactor.redacted(exchange(response=Message(headers, packers[coding](body))))
+
+    bomb, whole = seen(b"x" * 5_000_000), seen(b"x" * 999)
+    assert bomb.response is not None
+    assert whole.response is not None
+    assert (len(bomb.response.body), bomb.truncated) == (1000, True)
+    assert (len(whole.response.body), whole.truncated) == (999, False)
+    # What is cut in two there is a secret as at the end of any capture.
+    cut = seen(b"x" * 990 + b" 4111111111111111")
+    assert cut.response is not None
+    assert cut.response.body.endswith(b" [redacted]")
+
+
+def test_a_compressed_body_that_came_in_part_is_truncated() -> None:
+    packed = zlib.compress(b'{"a": "b"}', wbits=31)[:-9]
+    found = MASKED.redacted(exchange(response=Message((("content-encoding", b"gzip"),), packed)))
+    assert found.truncated
 
 
 def _twice(body: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Sessions survive a crash as they were, end when they should have, and a deleted one leaves nothing."""
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from envoy_tap.archive import Archive
-from envoy_tap.core.events import Loss
+from envoy_tap.collector import Collector
+from envoy_tap.core.events import Key, Loss, WholeTrace
+from envoy_tap.core.exchange import Exchange, Message
 from envoy_tap.core.policy import Policy
 from envoy_tap.core.session import Limits, State
 from envoy_tap.registry import COMMAND_LINE, END_OF_SERVICE, Registry
 from envoy_tap.session_sink import SessionSink
 from envoy_tap.slot.slot import Slot
 from envoy_tap.storage.port import Span, Store
-from tests.tap.building import Clock, exchange, session
+from tests.tap.building import NODE, Clock, exchange, session
 from tests.tap.stores import sqlite_store
 
 WHY = {"why": "INC-1"}
@@ -115,6 +118,29 @@ async def test_what_policy_forbids_is_counted_and_not_kept(store: Store) -> None
     assert progress.counts["forbidden"] == 1
     assert running.admit(exchange(tap_id="nobody")) is None
     assert running.verdicts.counts == {("forbidden",): 1, ("no_session",): 1}
+
+
+def bomb(tap_id: str, size_bytes: int) -> Exchange:
+    packed = zlib.compress(b"[%s]" % (b"0," * (size_bytes // 2)), wbits=31)
+    return exchange(response=Message((("content-encoding", b"gzip"),), packed), tap_id=tap_id)
+
+
+async def test_compressed_bodies_are_held_to_the_limits_by_what_is_in_them(store: Store) -> None:
+    slot = Slot(Clock())
+    running = registry(store, Clock(), slot)
+    limits = {"bytes": 200_000, "body_bytes": 65_536}
+    progress = await running.start({**WHY, "limits": limits}, "alice")
+    async with Collector(SessionSink(store), intake=running) as collector:
+        # All of them arrive before the first is opened.
+        for trace_id in range(7):
+            packed = bomb(progress.session.id, 1 << 20)
+            collector.feed(WholeTrace(Key(NODE, packed.tap_id, trace_id), packed.request, packed.response))
+    assert (progress.state, progress.ended_by, slot.sessions) == (State.EXHAUSTED, "limit of bytes", ())
+    counts = progress.counts
+    assert (counts["seen"], counts["captured"], counts["truncated"], counts["over_limit"]) == (7, 3, 3, 4)
+    assert 3 * 65_536 < counts["bytes"] < 200_000
+    bodies = [each["response"]["body"] for _, each in store.exchanges(progress.session.id, Span())]
+    assert [len(body) for body in bodies] == [65_536] * 3
 
 
 async def test_what_could_not_be_stored_is_counted_as_dropped(store: Store) -> None:

@@ -8,16 +8,19 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from envoy_tap.core.session import Limits
 from envoy_tap.storage.keys import KEY_BYTES, Keys, SealError, read_keys
 from envoy_tap.storage.open import opened
 from envoy_tap.storage.port import Span
 from envoy_tap.storage.snapshot import Snapshot
 from envoy_tap.storage.sqlite import FILE_NAME
-from tests.tap.building import exchange, session
+from tests.tap.building import REQUEST, exchange, session
 from tests.tap.stores import MASTER, sqlite_store
 
 ID, OTHER = "0123456789ab", "ba9876543210"
@@ -164,6 +167,23 @@ def test_a_store_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(OSError, match="version 99"):
         sqlite_store(tmp_path / "newer")
+
+
+def test_a_file_of_an_older_version_is_taken_up_and_its_limits_hold(tmp_path: Path) -> None:
+    limits = Limits(bytes=1 << 20)
+    store = sqlite_store(tmp_path)
+    store.create(Snapshot(session(ID, limits=limits)))
+    store.append(ID, [exchange(tap_id=ID)])
+    store.close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as db:
+        db.execute("ALTER TABLE session DROP COLUMN content_bytes")
+        db.execute("PRAGMA user_version = 1")
+    store = sqlite_store(tmp_path)
+    assert [snapshot.session.limits for snapshot in store.load()] == [limits]
+    assert list(store.append(ID, [exchange(tap_id=ID)])) == [2]
+    nearly_all = exchange(replace(REQUEST, body=bytes(limits.bytes - 300)), tap_id=ID)
+    assert list(store.append(ID, [nearly_all])) == [None]
+    store.close()
 
 
 def test_a_folder_is_served_by_one_process(tmp_path: Path) -> None:

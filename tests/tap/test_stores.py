@@ -21,7 +21,7 @@ from envoy_tap.slot.slot import Slot
 from envoy_tap.storage import port
 from envoy_tap.storage.port import Change, Span, Store
 from envoy_tap.storage.snapshot import Snapshot
-from tests.tap.building import exchange, session
+from tests.tap.building import REQUEST, exchange, session
 from tests.tap.stores import redis_store, sqlite_store
 
 ID, OTHER = "0123456789ab", "ba9876543210"
@@ -110,6 +110,19 @@ def test_a_deleted_session_is_gone(store: Store) -> None:
     assert list(store.sizes()) == [OTHER]
     assert store.exchanges(ID, Span()) == []
     assert len(store.exchanges(OTHER, Span())) == 1
+
+
+def test_nothing_is_kept_beyond_a_sessions_limits(store: Store) -> None:
+    limits = Limits(exchanges=3, bytes=1 << 20)
+    store.create(Snapshot(session(ID, now_s=time.time(), limits=limits)))
+    assert list(store.append(ID, [exchange(tap_id=ID)] * 2)) == [1, 2]
+    assert list(store.append(ID, [exchange(tap_id=ID)] * 2)) == [3, None]
+    few = Limits(exchanges=10, bytes=2 * exchange().content_bytes)
+    store.create(Snapshot(session(OTHER, now_s=time.time(), limits=few)))
+    larger = exchange(replace(REQUEST, body=bytes(few.bytes)), tap_id=OTHER)
+    assert list(store.append(OTHER, [exchange(tap_id=OTHER), larger, exchange(tap_id=OTHER)])) == [1, None, 2]
+    assert list(store.append(OTHER, [exchange(tap_id=OTHER)])) == [None]
+    assert [seq for seq, _ in store.exchanges(OTHER, Span())] == [1, 2]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Protocol, Self
 
@@ -14,6 +14,7 @@ from envoy_sidecar.transport.port import Peer, Service
 from envoy_tap.core.assembly import Assembler, Limits
 from envoy_tap.core.events import Event, Loss
 from envoy_tap.core.exchange import Exchange
+from envoy_tap.core.session import Kept
 from envoy_tap.sink import ExchangeSink
 from envoy_tap.wire import EMPTY_RESPONSE, StreamDecoder
 
@@ -30,8 +31,8 @@ class Intake(Protocol):
     def lose(self, exchange: Exchange, loss: Loss) -> None:
         """Take note that *exchange*, which was admitted, was not stored."""
 
-    def stored(self, exchange: Exchange) -> None:
-        """Take note of what was stored."""
+    def stored(self, exchange: Exchange, kept: Kept) -> None:
+        """Take note of how *exchange*, which was admitted, was stored."""
 
 
 class _Everything:
@@ -46,13 +47,15 @@ class _Everything:
     def lose(self, exchange: Exchange, loss: Loss) -> None:
         pass
 
-    def stored(self, exchange: Exchange) -> None:
+    def stored(self, exchange: Exchange, kept: Kept) -> None:
         pass
 
 
 SERVICE_NAME = "envoy.service.tap.v3.TapSinkService"
 _DEFAULT_LIMITS = Limits()
 _MAX_BATCH = 64
+# What is redacted is written as soon as there is so much of it: a batch can hold thousands of times its size.
+_PART_BYTES = 4 << 20
 # A transaction costs as much as several exchanges do: what comes in so soon after the last one shares the next.
 _WRITE_INTERVAL_S = 0.02
 _EXPIRY_INTERVAL_S = 1.0
@@ -66,8 +69,8 @@ class Collector:
     as incomplete and *sink* is closed. *intake* decides what is stored of it; without one all is, as it came.
     The queue between holds at most *max_queued* exchanges and *max_queued_bytes*; what comes when it is full is
     dropped. `exchanges` counts what was assembled by outcome (`complete`, `truncated`, or `incomplete`, which may be
-    truncated as well), `dropped` what was lost by reason (events.Loss); a batch that the sink refused counts as lost
-    in whole. A half is finished when its RPC stream ends. *clock* gives unix
+    truncated as well), `dropped` what was lost by reason (events.Loss); what was handed to a sink that
+    failed counts as lost in whole. A half is finished when its RPC stream ends. *clock* gives unix
     seconds.
     """
 
@@ -204,24 +207,39 @@ class Collector:
                 await asyncio.sleep(_WRITE_INTERVAL_S)
 
     async def _write(self, queued: Sequence[tuple[Exchange, int]]) -> None:
-        batch = [exchange for exchange, _ in queued]
-        try:
-            refused = await asyncio.to_thread(self._store, batch)
-        except Exception:
-            # Whatever a sink does wrong, the next batch may go well; the collector outlives it.
-            LOG.exception("tap: %d exchanges could not be stored", len(batch))
-            refused = dict.fromkeys(range(len(batch)), Loss.SINK_ERROR)
-        for number, exchange in enumerate(batch):
-            loss = refused.get(number)
-            if loss is None:
-                self._intake.stored(exchange)
-            else:
-                self._lose(loss)
-                self._intake.lose(exchange, loss)
-        self._queued_bytes -= sum(size_bytes for _, size_bytes in queued)
+        while queued:
+            outcomes = await asyncio.to_thread(self._store, [exchange for exchange, _ in queued])
+            for (exchange, size_bytes), outcome in zip(queued, outcomes, strict=False):
+                self._queued_bytes -= size_bytes
+                if isinstance(outcome, Kept):
+                    self._intake.stored(exchange, outcome)
+                else:
+                    self._lose(outcome)
+                    self._intake.lose(exchange, outcome)
+            queued = queued[len(outcomes) :]
 
-    def _store(self, batch: Sequence[Exchange]) -> Mapping[int, Loss]:
-        return self._sink.write([self._intake.redacted(exchange) for exchange in batch])
+    def _store(self, batch: Sequence[Exchange]) -> Sequence[Kept | Loss]:
+        """Store the first ones of *batch*, one at least, and return what became of each."""
+        part: list[Exchange] = []
+        part_bytes = 0
+        # Whatever goes wrong with one exchange or one part, the next may go well; the collector outlives it.
+        for exchange in batch:
+            try:
+                part.append(self._intake.redacted(exchange))
+            except Exception:
+                if part:
+                    break
+                LOG.exception("tap: an exchange could not be redacted, and is not stored")
+                return [Loss.SINK_ERROR]
+            part_bytes += part[-1].size_bytes
+            if part_bytes >= _PART_BYTES:
+                break
+        try:
+            refused = self._sink.write(part)
+        except Exception:
+            LOG.exception("tap: %d exchanges could not be stored", len(part))
+            return [Loss.SINK_ERROR] * len(part)
+        return [refused.get(number) or Kept.of(each) for number, each in enumerate(part)]
 
     async def _expire_regularly(self) -> None:
         while True:

@@ -17,7 +17,7 @@ from envoy_tap.core.policy import Policy, within
 from envoy_tap.core.redaction.explained import Redacted, explained
 from envoy_tap.core.redaction.redactor import Redactor
 from envoy_tap.core.redaction.rules import Redaction
-from envoy_tap.core.session import MAXIMA, Limits, Progress, Session, SessionError, State, Verdict
+from envoy_tap.core.session import MAXIMA, Kept, Limits, Progress, Session, SessionError, State, Verdict
 from envoy_tap.core.spec import requested
 from envoy_tap.slot.slot import Slot
 from envoy_tap.storage.port import Store
@@ -173,8 +173,7 @@ class Registry:
         self.verdicts.add((verdict.value,))
         self._unsaved.add(plain.tap_id)
         if progress.state is State.EXHAUSTED and verdict in {Verdict.CAPTURED, Verdict.OVER_LIMIT}:
-            LOG.info("session %s: used up (%d exchanges)", plain.tap_id, progress.counts[Verdict.CAPTURED])
-            self._ended(plain.tap_id)
+            self._used_up(progress)
         if verdict is not Verdict.CAPTURED:
             return None
         self._pending[plain.tap_id] += 1
@@ -193,13 +192,24 @@ class Registry:
         """Count *exchange*, which was admitted, as dropped."""
         self._settle(exchange.tap_id)
         progress = self._sessions.get(exchange.tap_id)
-        if progress is not None:
-            progress.lose(exchange, Verdict.OVER_LIMIT if loss is Loss.OVER_LIMIT else Verdict.DROPPED)
-            self._unsaved.add(exchange.tap_id)
+        if progress is None:
+            return
+        self._unsaved.add(exchange.tap_id)
+        if loss is not Loss.OVER_LIMIT:
+            progress.lose(exchange)
+            return
+        was_open = progress.is_open
+        progress.refuse(exchange, self._clock(), is_shared=self._store.is_shared)
+        if was_open and not progress.is_open:
+            self._used_up(progress)
 
-    def stored(self, exchange: Exchange) -> None:
-        """Show *exchange*, which has been stored, to those who watch."""
+    def stored(self, exchange: Exchange, kept: Kept) -> None:
+        """Count *exchange*, which was admitted, as it was *kept*, and show it to those who watch."""
         self._settle(exchange.tap_id)
+        progress = self._sessions.get(exchange.tap_id)
+        if progress is not None:
+            progress.keep(exchange, kept)
+            self._unsaved.add(exchange.tap_id)
 
     def close(self) -> None:
         """Let go of all who watch; for the end of the service."""
@@ -257,7 +267,12 @@ class Registry:
         self._redactors[session.id] = self._redactor(session)
 
     def _redactor(self, session: Session) -> Redactor:
-        return Redactor(session.redaction, self._policy.never_headers, self._key)
+        return Redactor(
+            session.redaction,
+            self._policy.never_headers,
+            self._key,
+            most_opened_bytes=session.limits.body_bytes,
+        )
 
     def _forget(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)
@@ -279,6 +294,16 @@ class Registry:
             LOG.info("session %s: stopped by %s", progress.session.id, who)
             self._arm()
         return was_open
+
+    def _used_up(self, progress: Progress) -> None:
+        session_id = progress.session.id
+        LOG.info(
+            "session %s: used up by its %s (%d exchanges)",
+            session_id,
+            progress.ended_by,
+            progress.counts[Verdict.CAPTURED],
+        )
+        self._ended(session_id)
 
     def _ended(self, session_id: str) -> None:
         self._arm()

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from envoy_sidecar import cli
 from envoy_tap.cli import app
 from envoy_tap.core.exchange import Exchange
+from envoy_tap.core.session import Kept
 from envoy_tap.server import TapSidecar
 from envoy_tap.session_sink import SessionSink
 from envoy_tap.settings import TapSettings
@@ -40,7 +41,7 @@ class Desk:
                 admitted = registry.admit(replace(each, tap_id=session_id))
                 assert admitted is not None
                 SessionSink(registry._store).write([registry.redacted(admitted)])
-                registry.stored(admitted)
+                registry.stored(admitted, Kept.of(admitted))
 
         self._run(store())
 

@@ -76,7 +76,7 @@ class Judge:
 
 def _redactor(session: Session, policy: Policy) -> Redactor:
     rules = session.redaction if session.redaction.style is Style.MASK else NOTHING
-    return Redactor(rules, policy.never_headers, b"")
+    return Redactor(rules, policy.never_headers, b"", most_opened_bytes=session.limits.body_bytes)
 
 
 def _redacted(redactor: Redactor, exchange: Exchange) -> Exchange:

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import Self
 
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.node import NodeSelector
@@ -105,9 +106,26 @@ class Verdict(StrEnum):
     DROPPED = "dropped"
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What was stored of an exchange: a compressed body is opened before, and may be cut."""
+
+    content_bytes: int
+    truncated: bool
+
+    @classmethod
+    def of(cls, exchange: Exchange) -> Self:
+        """Return *exchange*, as it is stored."""
+        return cls(exchange.content_bytes, exchange.truncated)
+
+
+LIMIT_OF_EXCHANGES, LIMIT_OF_BYTES, LIMITS = "limit of exchanges", "limit of bytes", "limits"
+"""What `Progress.ended_by` says of a session that is used up."""
+
+
 @dataclass(slots=True)
 class Progress:
-    """A session's state and counters.
+    """A session's state and counters; `ended_by` is who stopped it, or which limit has used it up.
 
     `counts` has `seen`, which is the sum of all of `Verdict`; `bytes` captured; of those captured how many are
     `truncated` or `incomplete`; and `skipped`: what proxies left out for the rate, as far as they could tell. They are
@@ -176,16 +194,33 @@ class Progress:
         self.counts["seen"] += 1
         self.counts[verdict] += 1
         if verdict is Verdict.OVER_LIMIT:
-            self._end(State.EXHAUSTED, now_s)
+            self._use_up(LIMIT_OF_BYTES, now_s)
         if verdict is Verdict.CAPTURED:
             self._take(exchange, now_s)
         return verdict
+
+    def keep(self, exchange: Exchange, kept: Kept) -> None:
+        """Count *exchange*, which was captured, as it was *kept*."""
+        self._count(exchange, -1)
+        self._count(exchange, 1, kept)
 
     def lose(self, exchange: Exchange, verdict: Verdict = Verdict.DROPPED) -> None:
         """Count as *verdict* what was captured and could not be kept."""
         self.counts[Verdict.CAPTURED] -= 1
         self.counts[verdict] += 1
         self._count(exchange, -1)
+
+    def refuse(self, exchange: Exchange, now_s: float, *, is_shared: bool) -> None:
+        """Count what was captured, and what the store had no room for in the session's limits, which ends it.
+
+        *is_shared*: others use the limits up, too, and what they have stored is known here a little later.
+        """
+        self.lose(exchange, Verdict.OVER_LIMIT)
+        is_full = self.total(Verdict.CAPTURED) >= self.session.limits.exchanges
+        self._use_up(
+            LIMIT_OF_EXCHANGES if is_full else LIMITS if is_shared else LIMIT_OF_BYTES,
+            now_s,
+        )
 
     def _verdict(self, exchange: Exchange, now_s: float, decided: str) -> Verdict:
         session = self.session
@@ -208,11 +243,17 @@ class Progress:
     def _take(self, exchange: Exchange, now_s: float) -> None:
         self._count(exchange, 1)
         if self.total(Verdict.CAPTURED) >= self.session.limits.exchanges:
-            self._end(State.EXHAUSTED, now_s)
+            self._use_up(LIMIT_OF_EXCHANGES, now_s)
 
-    def _count(self, exchange: Exchange, sign: int) -> None:
-        self.counts["bytes"] += sign * exchange.content_bytes
-        self.counts["truncated"] += sign * exchange.truncated
+    def _use_up(self, by: str, now_s: float) -> None:
+        if self.state in _OPEN:
+            self._end(State.EXHAUSTED, now_s)
+            self.ended_by = by
+
+    def _count(self, exchange: Exchange, sign: int, kept: Kept | None = None) -> None:
+        counted = kept or Kept.of(exchange)
+        self.counts["bytes"] += sign * counted.content_bytes
+        self.counts["truncated"] += sign * counted.truncated
         self.counts["incomplete"] += sign * exchange.incomplete
 
     def _end(self, state: State, at_s: float) -> None:

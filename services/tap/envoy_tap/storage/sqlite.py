@@ -18,18 +18,24 @@ from typing import Any
 
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.record import as_object, summary
+from envoy_tap.core.session import Limits
 from envoy_tap.storage.keys import Keys, Sealer, SealError
 from envoy_tap.storage.port import Change, Span, up_to_bytes
 from envoy_tap.storage.snapshot import Snapshot
 
 FILE_NAME = "tap.db"
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE session (id TEXT PRIMARY KEY, created_at_s REAL NOT NULL, document BLOB NOT NULL,
-    last_seq INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0);
+    last_seq INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, content_bytes INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE data_key (session TEXT PRIMARY KEY, wrapped BLOB NOT NULL);
 CREATE TABLE summary (session TEXT, seq INTEGER, sealed BLOB NOT NULL, PRIMARY KEY (session, seq)) WITHOUT ROWID;
 CREATE TABLE payload (session TEXT, seq INTEGER, sealed BLOB NOT NULL, PRIMARY KEY (session, seq));
+"""
+# What the content of older ones was, nobody has counted; it was no more than what is stored of it.
+_FROM_1 = """
+ALTER TABLE session ADD COLUMN content_bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE session SET content_bytes = bytes;
 """
 LOG = logging.getLogger(__name__)
 
@@ -43,6 +49,7 @@ class SqliteStore:
     def __init__(self, folder: Path, keys: Keys) -> None:
         self._keys = keys
         self._sealers: dict[str, Sealer] = {}
+        self._limits: dict[str, Limits] = {}
         self._lock = threading.Lock()
         path = folder / FILE_NAME
         _claim(path)
@@ -115,35 +122,36 @@ class SqliteStore:
             db.execute("UPDATE session SET document = ? WHERE id = ?", (document, session_id))
 
     def append(self, session_id: str, exchanges: Sequence[Exchange]) -> Sequence[int | None]:
-        """Keep *exchanges* in one transaction, and return the number of each."""
+        """Keep *exchanges* in one transaction; return the number of each, None for one beyond the session's limits."""
+        limits = self._limits.get(session_id)
+        if limits is None:
+            limits = self._limits[session_id] = self.get(session_id).session.limits
         with self._locked():
             sealer = self._sealer(session_id)
         found = [(exchange, _json(as_object(exchange))) for exchange in exchanges]
         with self._locked() as db, _transaction(db):
-            row = db.execute("SELECT last_seq FROM session WHERE id = ?", (session_id,)).fetchone()
+            row = db.execute(
+                "SELECT last_seq, content_bytes FROM session WHERE id = ?", (session_id,)
+            ).fetchone()
             if row is None:
                 raise KeyError(session_id)
-            numbers = range(row[0] + 1, row[0] + 1 + len(found))
+            last_seq, content_bytes = row
+            numbers: list[int | None] = []
             held_bytes = 0
-            for table, texts in (
-                (
-                    "summary",
-                    (
-                        _json(summary(exchange, seq))
-                        for seq, (exchange, _) in zip(numbers, found, strict=True)
-                    ),
-                ),
-                ("payload", (data for _, data in found)),
-            ):
-                rows = [
-                    (session_id, seq, sealer.seal(text, f"{session_id}/{seq}/{table}"))
-                    for seq, text in zip(numbers, texts, strict=True)
-                ]
-                db.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", rows)  # noqa: S608 - ours
-                held_bytes += sum(len(sealed) for _, _, sealed in rows)
+            for exchange, payload in found:
+                more_bytes = content_bytes + exchange.content_bytes
+                if last_seq >= limits.exchanges or more_bytes > limits.bytes:
+                    numbers.append(None)
+                    continue
+                last_seq, content_bytes = last_seq + 1, more_bytes
+                numbers.append(last_seq)
+                for table, text in (("summary", _json(summary(exchange, last_seq))), ("payload", payload)):
+                    sealed = sealer.seal(text, f"{session_id}/{last_seq}/{table}")
+                    db.execute(f"INSERT INTO {table} VALUES (?, ?, ?)", (session_id, last_seq, sealed))  # noqa: S608 - ours
+                    held_bytes += len(sealed)
             db.execute(
-                "UPDATE session SET last_seq = last_seq + ?, bytes = bytes + ? WHERE id = ?",
-                (len(found), held_bytes, session_id),
+                "UPDATE session SET last_seq = ?, bytes = bytes + ?, content_bytes = ? WHERE id = ?",
+                (last_seq, held_bytes, content_bytes, session_id),
             )
         return numbers
 
@@ -172,6 +180,7 @@ class SqliteStore:
         """Destroy a session's key, and remove it and all that was captured for it."""
         with self._locked() as db:
             self._sealers.pop(session_id, None)
+            self._limits.pop(session_id, None)
             # First what makes it readable: a crash in the middle leaves rubbish that nobody can read.
             db.execute("DELETE FROM data_key WHERE session = ?", (session_id,))
             _checkpoint(db)
@@ -189,6 +198,8 @@ class SqliteStore:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == 0:
             self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT")
+        elif version == 1:
+            self._db.executescript(f"BEGIN IMMEDIATE; {_FROM_1} PRAGMA user_version = {_VERSION}; COMMIT")
         elif version != _VERSION:
             raise OSError(f"{path} is of version {version}, and this service reads {_VERSION}")
         # What a crash in mid-deletion left: nobody can read it any more.

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from envoy_tap.core.decode.codings import listed, opened
+from envoy_tap.core.decode.codings import Opened, listed, opened
 from envoy_tap.core.exchange import Exchange, Message, Pairs, SocketEvent
 from envoy_tap.core.predicate.evaluator import joined
 from envoy_tap.core.redaction.editor import Replace
@@ -18,18 +18,29 @@ from envoy_tap.core.redaction.rules import MASK, Redaction, Style
 WITHHELD = b"[redacted: a body in content-encoding %s cannot be looked into]"
 _PLACEHOLDER = re.compile(rb"\[redacted\]|\[hmac:[0-9a-f]{16}\]")
 _JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\n\v\f\r]*[{\[]")
-_MAX_INFLATED_BYTES = 16 << 20
+_MAX_OPENED_BYTES = 16 << 20
 _MAX_CODINGS = 2
 # What no text has.
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 class Redactor:
-    """Redacts by *rules*; *never_headers* (lower case) are masked whatever the style. *key* is for placeholders."""
+    """Redacts by *rules*; *never_headers* (lower case) are masked whatever the style. *key* is for placeholders.
 
-    def __init__(self, rules: Redaction, never_headers: frozenset[str], key: bytes) -> None:
+    At most *most_opened_bytes* of a compressed body are opened: a few kilobytes can hold gigabytes.
+    """
+
+    def __init__(
+        self,
+        rules: Redaction,
+        never_headers: frozenset[str],
+        key: bytes,
+        *,
+        most_opened_bytes: int = _MAX_OPENED_BYTES,
+    ) -> None:
         self._rules = rules
         self._never = never_headers
+        self._most_opened_bytes = most_opened_bytes
         self._replace: Replace = _masked if rules.style is Style.MASK else _placeholders(key)
         self._query = _encoded(rules.query)
         self._names = _encoded(rules.names)
@@ -38,27 +49,34 @@ class Redactor:
         self._lines = re.compile(rb"(?im)^((?:%s):[ \t]*)([^\r\n]+)" % names) if names else None
 
     def redacted(self, exchange: Exchange) -> Exchange:
-        """Return *exchange* as it may be stored."""
+        """Return *exchange* as it may be stored; truncated, if that is less than a compressed body holds."""
+        cut = exchange.truncated
+        request, is_request_cut = self._half(exchange.request, cut=cut)
+        response, is_response_cut = self._half(exchange.response, cut=cut)
         return replace(
             exchange,
-            request=exchange.request and self.message(exchange.request, cut=exchange.truncated),
-            response=exchange.response and self.message(exchange.response, cut=exchange.truncated),
+            request=request,
+            response=response,
+            truncated=cut or is_request_cut or is_response_cut,
             socket=None if exchange.socket is None else tuple(map(self._event, exchange.socket)),
         )
 
     def message(self, message: Message, *, cut: bool = False) -> Message:
         """Return *message* as it may be stored; *cut*: its body may go on."""
+        return self._half(message, cut=cut)[0] or message
+
+    def _half(self, message: Message | None, *, cut: bool) -> tuple[Message | None, bool]:
+        """Return *message* as it may be stored, and whether more is in its body than that."""
+        if message is None:
+            return None, False
         encoding = (joined(message.headers, "content-encoding") or b"").lower()
-        body = message.body
+        body, is_all = message.body, True
         if body and encoding not in {b"", b"identity"}:
-            plain = _inflated(body, encoding)
-            body = WITHHELD % encoding[:40] if plain is None else plain
+            plain = _inflated(body, encoding, self._most_opened_bytes)
+            body, is_all = (WITHHELD % encoding[:40], True) if plain is None else (plain.data, plain.complete)
         content_type = joined(message.headers, "content-type") or b""
-        return Message(
-            self._pairs(message.headers),
-            self.body(body, content_type, cut=cut),
-            self._pairs(message.trailers),
-        )
+        hidden = self.body(body, content_type, cut=cut or not is_all)
+        return Message(self._pairs(message.headers), hidden, self._pairs(message.trailers)), not is_all
 
     def header(self, name: str, value: bytes) -> bytes:
         """Return *value* as it may be stored; *name* in lower case."""
@@ -115,17 +133,18 @@ def _placeholders(key: bytes) -> Replace:
     return replaced
 
 
-def _inflated(body: bytes, encoding: bytes) -> bytes | None:
-    """Return *body* in clear, as far as it was captured; None if its encoding is not known here."""
+def _inflated(body: bytes, encoding: bytes, most_bytes: int) -> Opened | None:
+    """Return at most *most_bytes* of *body* in clear, as far as it was captured; None if its encoding is not known here."""
     codings = listed(encoding)
     if len(codings) > _MAX_CODINGS:
         return None
+    is_all = True
     for coding in reversed(codings):
-        found = opened(body, coding, _MAX_INFLATED_BYTES)
+        found = opened(body, coding, most_bytes)
         if found is None:
             return None
-        body = found.data
-    return body
+        body, is_all = found.data, is_all and found.complete
+    return Opened(body, is_all)
 
 
 @lru_cache(maxsize=64)
