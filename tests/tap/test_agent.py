@@ -5,9 +5,12 @@ import json
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
+from hypothesis import given
+from hypothesis import strategies as st
 
 from envoy_demo import configs
 from envoy_demo.client import Request, send
@@ -17,9 +20,14 @@ from envoy_demo.processes import Processes
 from envoy_demo.services import start_tap
 from envoy_sidecar.transport.address import Address
 from envoy_tap.agent.agent import Agent, Place
+from envoy_tap.agent.request import socket_request, tap_request
 from envoy_tap.core.exchange import Node
+from envoy_tap.core.predicate import Expr
+from envoy_tap.lint.fields import tree
+from envoy_tap.lint.rules import check
 from tests.conformance.tap.checks import target
 from tests.conformance.tap.rigs import SLOT, without_xds
+from tests.tap.predicates import combined, early_conditions, late_conditions
 from tests.tap.proxied import Tapped, tapped
 
 ATTACHED = {"output_config": {"sinks": [{"streaming_admin": {}}]}, "match": {"any_match": True}}
@@ -49,6 +57,32 @@ async def test_envoys_refusal_reaches_the_operator(tmp_path: Path) -> None:
         at.slot.set(target())
         assert "Unknown config id 'other'" in await at.settled()
         await over(agent)
+
+
+OWNER = "[A-Za-z0-9._%+-]{1,64}/[A-Za-z0-9.-]{1,64}"
+
+
+async def test_a_regex_is_decided_by_the_agent_for_envoy_aborts_on_one_that_it_does_not_like(
+    tmp_path: Path,
+) -> None:
+    async with tapped(tmp_path, change=without_xds) as at:
+        agent = await running(at)
+        at.slot.set(target(f'header[x-owner] ~ "{OWNER}" and not header[x-a] ~ "(.*a){{20}}"'))
+        assert await at.settled() == ""
+        await at.ask("GET /none HTTP/1.1", "x-owner: none")
+        await at.ask("GET /excepted HTTP/1.1", "x-owner: team/one", f"x-a: {'a' * 20}")
+        await at.ask("GET /wanted HTTP/1.1", "x-owner: team/one")
+        found = await at.sink.next()
+        assert found.request is not None
+        assert found.request.first(":path") == b"/wanted"
+        await over(agent)
+
+
+@given(st.lists(combined(early_conditions | late_conditions), min_size=1, max_size=3), st.booleans())
+def test_what_an_agent_posts_is_clean(exprs: list[Expr], is_of_sockets: bool) -> None:
+    sessions = [replace(target(), predicate=expr) for expr in exprs]
+    body = (socket_request if is_of_sockets else tap_request)("envoy_tap", sessions)
+    assert check(tree(body, "POST /tap")) == []
 
 
 async def test_an_envoy_that_is_not_there_is_told(tmp_path: Path) -> None:

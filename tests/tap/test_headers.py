@@ -83,6 +83,26 @@ def test_of_several_sessions_none_misses_what_it_wants(exprs: list[Expr], seen: 
     assert holds(superset(*exprs), request) or not any(matches(expr, seen) for expr in exprs)
 
 
+@given(st.lists(combined(early_conditions | late_conditions), min_size=1, max_size=3), exchanges())
+def test_without_regexes_none_is_left_and_none_misses_what_it_wants(
+    exprs: list[Expr], seen: Exchange
+) -> None:
+    request = seen.request
+    assert request is not None
+    tests = superset(*exprs, by_regex=False)
+    assert How.REGEX not in hows(tests)
+    assert holds(tests, request) or not any(matches(expr, seen) for expr in exprs)
+
+
+def hows(tests: Tests) -> set[How]:
+    match tests:
+        case AllOf(terms) | AnyOf(terms):
+            return set().union(*map(hows, terms))
+        case NoneOf(term):
+            return hows(term)
+    return {tests.how}
+
+
 @pytest.mark.parametrize(
     ("text", "tests"),
     [
@@ -109,6 +129,21 @@ def test_of_several_sessions_none_misses_what_it_wants(exprs: list[Expr], seen: 
 )
 def test_what_is_compiled(text: str, tests: Tests) -> None:
     assert superset(parse(text)) == tests
+
+
+@pytest.mark.parametrize(
+    ("text", "tests"),
+    [
+        ("header[x-a]~'a|b'", HeaderTest("x-a", How.PRESENT)),
+        ("not header[x-a]~'a|b'", ANYTHING),
+        (
+            "header[x-a]~'a|b' and method=GET",
+            AllOf((HeaderTest("x-a", How.PRESENT), HeaderTest(":method", How.EXACT, "GET"))),
+        ),
+    ],
+)
+def test_what_is_compiled_without_regexes(text: str, tests: Tests) -> None:
+    assert superset(parse(text), by_regex=False) == tests
 
 
 def test_nothing_stands_before_a_filter_that_every_request_needs() -> None:

@@ -29,7 +29,29 @@ ANY = {"any_match": True}
 GRPC = {"streaming_grpc": {"tap_id": "t", "grpc_service": {"envoy_grpc": {"cluster_name": "c"}}}}
 FILE = {"file_per_tap": {"path_prefix": "/dev/null"}}
 CUSTOM = {"custom_sink": {"name": "x", "typed_config": {"@type": f"{TYPE}google.protobuf.Struct"}}}
+TRACES = str(2**64 - 1)
 ABORTED = -6
+
+
+def by_header(**matcher: Any) -> Config:
+    return {"http_request_headers_match": {"headers": [{"name": "a", **matcher}]}}
+
+
+def by_regex(regex: str) -> Config:
+    return by_header(string_match={"safe_regex": {"regex": regex}})
+
+
+BAD = by_regex("(")
+# An Envoy takes 100 of RE2's instructions.
+LARGE = by_regex("(.*a){20}")
+UNKNOWN = {"name": "x", "typed_config": {"@type": f"{TYPE}google.protobuf.Struct"}}
+LUA = {
+    "name": "envoy.string_matcher.lua",
+    "typed_config": {
+        "@type": f"{TYPE}envoy.extensions.string_matcher.lua.v3.Lua",
+        "source_code": {"inline_string": "("},
+    },
+}
 
 
 def tap_config(*sinks: Config, match: Config | None = ANY) -> Config:
@@ -135,6 +157,34 @@ ABORTING_WHEN_POSTED = {
     "no match": Case(posted({"streaming_admin": {}}, match=None), "aborts on this: a tap without match"),
     "custom sink": Case(posted(CUSTOM), "aborts on this: no custom sink"),
     **{
+        name: Case(posted({"streaming_admin": {}}, match=match), says)
+        for name, match, says in (
+            ("bad regex", BAD, "Envoy aborts if RE2 can't read this regex"),
+            ("large regex", LARGE, "or if its program is over 100"),
+            ("bad regex of old", by_header(safe_regex_match={"regex": "("}), "can't read this regex"),
+            (
+                "bad regex of a trailer",
+                {"not_match": {"http_response_trailers_match": BAD["http_request_headers_match"]}},
+                "can't read this regex",
+            ),
+            ("unknown matcher", by_header(string_match={"custom": UNKNOWN}), "does not know this matcher"),
+            ("bad matcher", by_header(string_match={"custom": LUA}), "does not like its configuration"),
+        )
+    },
+    "bad regex in match_config": Case(
+        {
+            "config_id": "on-demand",
+            "tap_config": {**tap_config({"streaming_admin": {}}, match=None), "match_config": BAD},
+        },
+        "can't read this regex",
+    ),
+    "more traces than there is room for": Case(
+        posted({"buffered_admin": {"max_traces": TRACES}}), "it makes room for all of max_traces"
+    ),
+    "number of a format in quotes": Case(
+        posted({"streaming_admin": {}, "format": "3"}), "with the format PROTO_BINARY_LENGTH_DELIMITED"
+    ),
+    **{
         f"{sink} {form}": Case(
             posted({sink: options, "format": form}), f"aborts on this: {sink} with the format {form}"
         )
@@ -230,6 +280,30 @@ tapConfig:
 observability_mode: true
 processing_mode: {request_body_mode: BUFFERED, response_body_mode: STREAMED}
 """
+
+
+TWICE = """\
+config_id: x
+tap_config:
+  output_config: {sinks: [{streaming_admin: {}}], max_buffered_rx_bytes: 1}
+  match: {any_match: true}
+  match: {http_request_headers_match: {headers: [{name: a, string_match: {safe_regex: {regex: "("}}}]}}
+tapConfig: {}
+"""
+
+
+def test_a_field_that_is_there_twice_hides_nothing(processes: Processes) -> None:
+    """The reader keeps the first of two, Envoy the last."""
+    (document,) = read_documents(TWICE, "f")
+    assert [str(each).partition(" (")[0] for each in check(document)] == [
+        "f:2:1: error: tap_config is there twice: Envoy takes what comes last",
+        "f:5:3: error: match is there twice: Envoy takes what comes last",
+    ]
+    envoy = on_demand(processes)
+    body = TWICE.removesuffix("tapConfig: {}\n").replace("config_id: x", "config_id: on-demand")
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.post(f"http://127.0.0.1:{envoy.admin_port}/tap", content=body, timeout=30)
+    assert envoy.process.wait(30) == ABORTED
 
 
 def test_both_spellings_of_fields_and_numbers_of_enums_are_read_with_their_place(tmp_path: Path) -> None:

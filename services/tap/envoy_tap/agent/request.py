@@ -15,7 +15,8 @@ def tap_request(config_id: str, sessions: Sequence[Session]) -> dict[str, Any]:
     return {
         "config_id": config_id,
         "tap_config": {
-            "match": match(superset(*(session.predicate for session in sessions))),
+            # No regex: one that Envoy does not like aborts it here. The judge decides by them.
+            "match": match(superset(*(session.predicate for session in sessions), by_regex=False)),
             "output_config": {
                 # JSON is the only kind of format that this sink has, and as strings it would corrupt bodies.
                 "sinks": [{"format": "JSON_BODY_AS_BYTES", "streaming_admin": {}}],
@@ -55,7 +56,7 @@ def _header(test: HeaderTest) -> dict[str, Any]:
         case How.PRESENT:
             return {"name": test.name, "present_match": True}
         case How.REGEX:
-            return {"name": test.name, "string_match": {"safe_regex": {"regex": test.text}}}
+            raise ValueError("no regex may be posted to /tap")
         case _:
             kind = test.how.name.lower()
             return {

@@ -25,6 +25,34 @@ def finding(node: Node, key: str, message: str, hint: str, severity: Severity = 
     return Finding(node.position, message, hint, node.path, severity)
 
 
+def twice(node: Node) -> Iterator[Finding]:
+    """Yield the keys of a mapping that are there twice, in one spelling or in both: only one of them is looked at here."""
+    both = [
+        name for name in node.key_positions if _camel(name) != name and _camel(name) in node.key_positions
+    ]
+    again = [*node.duplicates, *((name, node.key_positions[name]) for name in both)]
+    for name, position in again:
+        path = f"{node.path}.{name}" if node.path else name
+        yield Finding(position, f"{name} is there twice: Envoy takes what comes last", "write it once", path)
+
+
+def number(node: Node | None) -> float | None:
+    """Return the number at *node*, which may be in quotes, as protobuf's JSON reads it; None for what is none."""
+    if node is None or isinstance(node.scalar, bool):
+        return None
+    text = str(node.scalar)
+    for read in (_based, int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return None
+
+
+def _based(text: str) -> int:
+    return int(text, 0)
+
+
 def mappings(node: Node) -> Iterator[Node]:
     """Yield all mappings from *node* down, in their order."""
     waiting = [node]

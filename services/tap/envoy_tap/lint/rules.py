@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from envoy_sidecar.config.documents import Node
 from envoy_sidecar.config.findings import Finding
-from envoy_tap.lint.fields import field, finding, mappings
+from envoy_tap.lint.fields import field, finding, mappings, number, twice
+from envoy_tap.lint.posted import matchers
 
 # envoy.config.tap.v3.OutputSink.Format
 _FORMATS = (
@@ -18,6 +19,8 @@ _JSON = _FORMATS[:2]
 _BUFFERED = (*_JSON, "PROTO_BINARY_LENGTH_DELIMITED")
 _SINKS = ("streaming_admin", "buffered_admin", "file_per_tap", "streaming_grpc", "custom_sink")
 _SENDS_BODIES = {"NONE": 0, "STREAMED": 1}
+# Envoy makes room for all of them at once, 8 bytes each, and aborts where there is none; 100 million were taken.
+_MOST_TRACES = 10_000_000
 _ABORTS = "a stock Envoy aborts on this"
 _REFUSED = "Envoy refuses this"
 
@@ -30,7 +33,10 @@ def check(document: Node, *, has_native_sink: bool = False) -> list[Finding]:
     """
     found: list[Finding] = []
     posted = _posted(document)
+    if posted is not None:
+        found += matchers(posted)
     for node in mappings(document):
+        found += twice(node)
         if node is not posted and _is_tap_config(node):
             found += _tap_config(node, by_admin=node is field(posted, "tap_config"), native=has_native_sink)
         if str(_scalar(node, "@type")).endswith("ext_proc.v3.ExternalProcessor"):
@@ -109,10 +115,18 @@ def _kind(sink: Node, kind: str, *, by_admin: bool, native: bool) -> Iterator[Fi
         case "buffered_admin" if form not in _BUFFERED:
             hint = "write JSON_BODY_AS_BYTES or PROTO_BINARY_LENGTH_DELIMITED"
             yield finding(sink, "format", f"{_ABORTS}: {kind} with the format {form}", hint)
-        case "buffered_admin" if not _scalar(field(sink, kind), "max_traces"):
-            yield finding(
-                sink, kind, f"{_REFUSED}: buffered_admin without max_traces", "write how many it waits for"
-            )
+        case "buffered_admin":
+            yield from _max_traces(field(sink, kind) or sink)
+
+
+def _max_traces(sink: Node) -> Iterator[Finding]:
+    wanted = number(field(sink, "max_traces"))
+    hint = f"write how many it waits for, at most {_MOST_TRACES}"
+    if wanted is None or wanted < 1 or wanted % 1:
+        message = f"{_REFUSED}: buffered_admin without max_traces, or with one that is no number from 1 on"
+        yield finding(sink, "max_traces", message, hint)
+    elif wanted > _MOST_TRACES:
+        yield finding(sink, "max_traces", f"{_ABORTS}: it makes room for all of max_traces at once", hint)
 
 
 def _limits(output: Node) -> Iterator[Finding]:
@@ -137,10 +151,13 @@ def _ext_proc(filter_: Node) -> Iterator[Finding]:
 
 
 def _format(sink: Node) -> str:
-    form = _scalar(sink, "format")
-    if isinstance(form, int) and 0 <= form < len(_FORMATS):
-        return _FORMATS[form]
-    return str(form or _FORMATS[0])
+    form = field(sink, "format")
+    if form is None:
+        return _FORMATS[0]
+    found = number(form)
+    # 3.0 is none to Envoy.
+    is_one = isinstance(found, int) and found in range(len(_FORMATS))
+    return _FORMATS[int(found or 0)] if is_one else str(form.scalar)
 
 
 def _scalar(node: Node | None, name: str) -> object:

@@ -64,9 +64,12 @@ _SHORT_ID = "0" * 16
 _TRACE_HEADERS = ("traceparent", "x-b3-traceid", "b3")
 
 
-def superset(*predicates: Expr) -> Tests:
-    """Return tests that hold for each request that may fulfil one of *predicates*; ANYTHING if they decide nothing."""
-    tests = _any([_bound(each, upper=True) for each in predicates])
+def superset(*predicates: Expr, by_regex: bool = True) -> Tests:
+    """Return tests that hold for each request that may fulfil one of *predicates*; ANYTHING if they decide nothing.
+
+    Without *by_regex* none of them is a regex, for where Envoy can't be trusted with one.
+    """
+    tests = _any([_bound(each, upper=True, by_regex=by_regex) for each in predicates])
     return tests if _depth(tests) <= _MAX_DEPTH else ANYTHING
 
 
@@ -80,18 +83,36 @@ def _depth(tests: Tests) -> int:
             return 1
 
 
-def _bound(expr: Expr, *, upper: bool) -> Tests:
+def _bound(expr: Expr, *, upper: bool, by_regex: bool) -> Tests:
     """Return tests that hold wherever *expr* may (*upper*), or only where it surely does."""
     match expr:
         case Condition():
             surely, exact = _condition(expr)
+            if not by_regex:
+                wider = _without_regex(surely)
+                surely, exact = wider, exact and wider == surely
             return surely if exact or upper else NOTHING
         case Not(term):
-            return _not(_bound(term, upper=not upper))
+            return _not(_bound(term, upper=not upper, by_regex=by_regex))
         case And(terms):
-            return _all([_bound(term, upper=upper) for term in terms])
+            return _all([_bound(term, upper=upper, by_regex=by_regex) for term in terms])
         case Or(terms):
-            return _any([_bound(term, upper=upper) for term in terms])
+            return _any([_bound(term, upper=upper, by_regex=by_regex) for term in terms])
+
+
+def _without_regex(tests: Tests) -> Tests:
+    """Return tests that hold wherever *tests* do, none of which is a regex."""
+    match tests:
+        case HeaderTest(how=How.REGEX):
+            return HeaderTest(tests.name, How.PRESENT)
+        case HeaderTest():
+            return tests
+        case AllOf(terms):
+            return _all([_without_regex(term) for term in terms])
+        case AnyOf(terms):
+            return _any([_without_regex(term) for term in terms])
+        case NoneOf():  # what is wider in it would make it narrower; no condition is one
+            return ANYTHING
 
 
 def _condition(condition: Condition) -> tuple[Tests, bool]:  # noqa: PLR0911 - a line for each field
