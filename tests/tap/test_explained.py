@@ -39,7 +39,7 @@ def test_headers_are_explained_by_the_rule_that_took_them(style: Style) -> None:
         "request header authorization": "this service by default takes out every header authorization",
         "request header x-account": "the session takes out every header x-account",
         "request header x-ssn": "the policy never lets this header through",
-        "request header x-contact": "it looks like one of: card, email, jwt",
+        "request header x-contact": "it looks like one of: card, email, jwt, userinfo",
     }
 
 
@@ -48,7 +48,7 @@ def test_members_of_a_json_body_are_named_by_their_path() -> None:
     assert found(Message((("content-type", b"application/json"),), body)) == {
         "request body user.password": "this service by default takes out every value named password",
         "request body user.iban": "the session takes out every value named iban",
-        "request body user.note": "it looks like one of: card, email, jwt",
+        "request body user.note": "it looks like one of: card, email, jwt, userinfo",
         "request body cards[0].number": "the session asks for this path",
     }
 

@@ -90,7 +90,7 @@ setups = st.builds(Setup, cluster_name=printable, policy=st.just(Policy(("/a.b/{
 WORDS = (
     "local function return end not and or nil true false P r SESSIONS NEVER_PATHS CLUSTER NODE_ID NODE_CLUSTER is begins"
     " contains like exists below within bit id header method path authority grpc_method principal address trace_id tap_id"
-    " expires_at body_cap rate headers query names paths card email jwt may decided"
+    " expires_at body_cap rate headers query names paths card email jwt userinfo may decided"
 )
 CODE = re.compile(rf"\b(?:{'|'.join(WORDS.split())}|[0-9]+)\b|\.\.|[.,:={{}}()\[\]]|\s+")
 

@@ -167,7 +167,7 @@ def test_a_session_that_is_stored_reads_back(data: dict[str, Any]) -> None:
         ({"nodes": {"metadata": {"a": 1}}}, "nodes.metadata.a", "must be text"),
         ({"nodes": {"locality": {"city": "x"}}}, "nodes.locality", "'city' is not known"),
         ({"redaction": {"paths": ["a..b"]}}, "redaction.paths", "not a path into JSON"),
-        ({"redaction": {"patterns": ["iban"]}}, "redaction.patterns", "known are card, email, jwt"),
+        ({"redaction": {"patterns": ["iban"]}}, "redaction.patterns", "known are card, email, jwt, userinfo"),
         ({"redaction": {"style": "none"}}, "redaction.style", "known are mask, hmac"),
         ({"redaction": {"headers": ["a\n"]}}, "redaction.headers", "not printable"),
     ],

@@ -9,11 +9,13 @@ from envoy_tap.core.exchange import Node
 from envoy_tap.core.policy import Policy, forbidding_parts
 from envoy_tap.core.predicate.jsonpath import steps
 from envoy_tap.core.predicate.lua import compiled, decisions, escaped, quoted
-from envoy_tap.core.redaction.rules import NOTHING, Style
+from envoy_tap.core.redaction.rules import NOTHING, Style, spellings
 from envoy_tap.core.session import Session
 
 DEFAULT_CLUSTER = "envoy_tap"
 DEFAULT_TTL_S = 30
+# What a part needs before it.
+_BEFORE = {"redaction": ("editor", "patterns", "json_text")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ def render(sessions: Sequence[Session], node: Node, setup: Setup) -> str:
 @cache
 def library(name: str) -> str:
     """Return the Lua text of the part *name* of the script."""
-    return files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
+    found = [files(__package__).joinpath(f"{each}.lua") for each in (*_BEFORE.get(name, ()), name)]
+    return "\n".join(each.read_text("utf-8") for each in found)
 
 
 @lru_cache(maxsize=256)
@@ -56,8 +59,8 @@ def _session(session: Session, policy: Policy) -> str:
         "body_cap": str(int(limits.body_bytes)),
         "rate": str(int(limits.rate_per_s)),
         "headers": _set(rules.headers | policy.never_headers),
-        "query": _set(rules.query),
-        "names": _set(rules.names),
+        "query": _set(spellings(rules.query)),
+        "names": _set(spellings(rules.names)),
         "paths": _list(_path(path) for path in sorted(rules.paths)),
         **{pattern.value: "true" for pattern in sorted(rules.patterns)},
         "may": f"function(r) return {compiled(session.predicate)} end",

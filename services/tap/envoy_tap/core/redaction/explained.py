@@ -12,7 +12,9 @@ from envoy_tap.core.redaction.rules import DEFAULT_HEADERS, DEFAULT_NAMES, DEFAU
 MAX_FOUND = 200
 _PLACEHOLDER = re.compile(rb"\[redacted(?:: [^\]\n]{1,200})?\]|\[hmac:[0-9a-f]{16}\]")
 _WHOLE_BODY = b"[redacted: "
-_PARAMETER = re.compile(rb"([^=&?#; \t\r\n\"]{1,100})=\Z")
+_PARAMETER = re.compile(
+    rb"(?s).*(?:\A|[=&?#; \t\r\n\"]|%(?:3[BbDdFf]|2[36])|\\u00..)([^=&?#; \t\r\n\"]{1,100})(?:=|%3[Dd]|\\u003[Dd])\Z"
+)
 _MEMBER = re.compile(rb"\"([^\"\\]{1,100})\"\s*:\s*\"\Z")
 _PART = re.compile(rb"name=\"?([^\"\r\n;]{1,100})[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n\Z")
 # How far before a placeholder its name may stand.
@@ -104,7 +106,7 @@ class _Finder:
     def _text(self, where: str, text: bytes) -> Iterator[Redacted]:
         for found in _PLACEHOLDER.finditer(text):
             before = text[max(0, found.start() - _BEFORE_BYTES) : found.start()]
-            named = _PARAMETER.search(before) or _MEMBER.search(before) or _PART.search(before)
+            named = _PARAMETER.match(before) or _MEMBER.search(before) or _PART.search(before)
             name = named[1].decode(errors="replace") if named else ""
             known = known_as(named[1], self._secret).decode() if named else ""
             why = _by_name(known, self._rules.query | self._rules.names, DEFAULT_QUERY, "value named")

@@ -13,7 +13,10 @@ _VISIBLE = re.compile(rb"[^ \t\n\v\f\r]")
 _COLON = re.compile(rb"[ \t\n\v\f\r]*:")
 _QUOTE = re.compile(rb"[\"\\]")
 _SCALAR = re.compile(rb"[^ \t\n\v\f\r,:\[\]{}\"]+")
-_LATIN = re.compile(rb"\\u00([0-9a-fA-F]{2})")
+_ESCAPE = re.compile(
+    rb"\\(?:u([0-9a-fA-F]{4})(?:(?<=[dD][89abAB]..)\\u([dD][c-fC-F][0-9a-fA-F]{2}))?|(.))", re.DOTALL
+)
+_ESCAPED = dict(zip(b'"\\/bfnrt', (b'"', b"\\", b"/", b"\b", b"\f", b"\n", b"\r", b"\t"), strict=True))
 
 
 @dataclass(slots=True)
@@ -162,6 +165,14 @@ class _Reader:
 
 
 def _unescaped(key: bytes) -> bytes:
-    if b"\\" not in key:
-        return key
-    return _LATIN.sub(lambda found: bytes([int(found[1], 16)]), key).replace(b"\\/", b"/")
+    return _ESCAPE.sub(_plain, key) if b"\\" in key else key
+
+
+def _plain(escape: re.Match[bytes]) -> bytes:
+    unit, low, char = escape.groups()
+    if unit is None:
+        return _ESCAPED.get(char[0], escape[0])
+    code = int(unit, 16)
+    if low is not None:
+        code = 0x10000 + ((code - 0xD800) << 10) + int(low, 16) - 0xDC00
+    return chr(code).encode("utf-8", "surrogatepass")

@@ -2,50 +2,74 @@
 
 import re
 from collections.abc import Callable
+from enum import Enum
 from urllib.parse import unquote_to_bytes
 
 from envoy_tap.core.redaction.editor import Editor, Replace
 
 Names = frozenset[bytes]
 
-_QUERY_NAME = re.compile(rb"[^=&?# \t\n\v\f\r\"]+")
-_QUERY_VALUE = re.compile(rb"[^&# \t\n\v\f\r\"<>]*")
-_SIGN = re.compile(rb"[?&#]")
+# What stands between names and values of parameters, also in an address within another, or in JSON; HTML's &amp; ends
+# with one, too.
+_MARK = re.compile(rb"[=?&#;]|%(?:3[BbDdFf]|2[36])|\\u00(?:3[BbDdFf]|2[36])")
+_IN_NO_NAME = re.compile(rb"[ \t\n\v\f\r\"]")
+_FORM_MARK = re.compile(rb"[=&;]")
+_FORM_END = re.compile(rb"[&;]")
+_MATRIX_VALUE = re.compile(rb"[^&#/?;]*")
+_MAX_NAME_BYTES = 1024
 _LAST = re.compile(rb"([^\[\].]+)[\[\].]*\Z")
 _MAX_NESTED_BYTES = 256
 _PART_NAME = re.compile(rb"[Nn][Aa][Mm][Ee][ \t]*=[ \t]*\"?([^\"\r\n;]*)")
 _BLANK = re.compile(rb"(\r?)\n\r?\n")
 
 
-def hide_query(text: bytes, names: Names, replace: Replace) -> bytes:
+class Within(Enum):
+    """In what parameters stand, by the regular expression of their values."""
+
+    TEXT = re.compile(
+        rb"(?:[^&# \t\n\v\f\r\"<>\\]|\\[\"\\]?)*+"
+    )  # where a URL ends, nobody says; quotes may be escaped
+    URL = re.compile(rb"[^&#]*")
+    FORM = re.compile(rb"[^&]*")
+
+
+def hide_query(text: bytes, names: Names, replace: Replace, within: Within = Within.TEXT) -> bytes:
     """Return *text*, wherever a URL stands in it, without the values of these parameters."""
-    if b"=" not in text:
+    if b"=" not in text and b"%3" not in text and b"\\u003" not in text:
         return text
     # Its beginning may be that of a query, too.
-    edit, start = Editor(text, replace), 0
-    while True:
-        name = _QUERY_NAME.match(text, start)
-        at = name.end() if name else start
-        if name and text[at : at + 1] == b"=":
-            value = _QUERY_VALUE.match(text, at + 1)
-            end = value.end() if value else at + 1
-            if known_as(name[0], names):
-                edit.hide(at + 1, end)
-            at = end
-        sign = _SIGN.search(text, at)
-        if sign is None:
-            return edit.done()
-        start = sign.end()
+    edit, start, sign, at = Editor(text, replace), 0, b"", 0
+    path_end = text.find(b"?") if b"?" in text else len(text)
+    while mark := _MARK.search(text, at):
+        name, at = text[start : min(mark.start(), start + _MAX_NAME_BYTES + 1)], mark.end()
+        if mark[0][-1:] in b"=dD":
+            is_name = within is not Within.TEXT or not _IN_NO_NAME.search(name)
+            if is_name and len(name) <= _MAX_NAME_BYTES and known_as(name, names):
+                is_matrix = within is Within.URL and sign == b";" and start <= path_end
+                value = (_MATRIX_VALUE if is_matrix else within.value).match(text, at)
+                end = value.end() if value else at
+                edit.hide(at, end)
+                at = end
+        start, sign = at, mark[0]
+    return edit.done()
 
 
 def hide_form(text: bytes, names: Names, replace: Replace) -> bytes:
     """Return an application/x-www-form-urlencoded body without the values of these fields."""
-    edit, at = Editor(text, replace), 0
-    for pair in text.split(b"&"):
-        name, equals, _ = pair.partition(b"=")
-        if equals and known_as(name, names):
-            edit.hide(at + len(name) + 1, at + len(pair))
-        at += len(pair) + 1
+    edit, start, at = Editor(text, replace), 0, 0
+    while mark := _FORM_MARK.search(text, at):
+        name, at = text[start : min(mark.start(), start + _MAX_NAME_BYTES + 1)], mark.end()
+        if mark[0] == b"=":
+            if len(name) <= _MAX_NAME_BYTES and known_as(name, names):
+                end = text.find(b"&", at)
+                end = len(text) if end < 0 else end
+                edit.hide(at, end)
+                at = end
+            else:
+                # A value may hold more of them, but is not one's name.
+                found = _FORM_END.search(text, at)
+                at = found.start() if found else len(text)
+        start = at
     return edit.done()
 
 

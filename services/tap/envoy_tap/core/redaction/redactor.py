@@ -11,10 +11,24 @@ from envoy_tap.core.exchange import Exchange, Message, Pairs, SocketEvent
 from envoy_tap.core.predicate.evaluator import joined
 from envoy_tap.core.redaction.editor import Replace
 from envoy_tap.core.redaction.json_text import hide_json, json_paths
-from envoy_tap.core.redaction.names import Names, edit_parts, hide_form, hide_parts, hide_query
+from envoy_tap.core.redaction.names import Names, Within, edit_parts, hide_form, hide_parts, hide_query
 from envoy_tap.core.redaction.patterns import hide_patterns
-from envoy_tap.core.redaction.rules import MASK, Redaction, Style
+from envoy_tap.core.redaction.rules import MASK, Redaction, Style, spellings
 
+URL_HEADERS = frozenset(
+    {
+        ":path",
+        "content-location",
+        "location",
+        "referer",
+        "x-envoy-original-path",
+        "x-forwarded-uri",
+        "x-original-uri",
+        "x-original-url",
+        "x-rewrite-url",
+    }
+)
+"""Headers whose whole value is a URL."""
 WITHHELD = b"[redacted: a body in content-encoding %s cannot be looked into]"
 _PLACEHOLDER = re.compile(rb"\[redacted\]|\[hmac:[0-9a-f]{16}\]")
 _JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\n\v\f\r]*[{\[]")
@@ -84,24 +98,28 @@ class Redactor:
             return MASK
         if name in self._rules.headers:
             return self._replace(value)
+        within = Within.URL if name in URL_HEADERS else Within.TEXT
         return hide_patterns(
-            hide_query(value, self._query, self._replace), self._rules.patterns, self._replace
+            hide_query(value, self._query, self._replace, within), self._rules.patterns, self._replace
         )
 
     def body(self, body: bytes, content_type: bytes, *, cut: bool = False) -> bytes:
         """Return *body*, which is in no content encoding, as it may be stored."""
         content_type = content_type.lower()
+        within = Within.TEXT
         if b"json" in content_type:
             body = self._json(body, declared=True)
         else:
             if b"x-www-form-urlencoded" in content_type:
-                body = hide_form(body, self._names, self._replace)
+                body = hide_form(hide_form(body, self._names, self._replace), self._query, self._replace)
+                within = Within.FORM
             elif b"multipart/" in content_type:
                 body = edit_parts(hide_parts(body, self._names, self._replace), self._json)
             # Whatever it is declared as: `curl -d` says form of all that it sends.
             if _JSON_START.match(body):
                 body = self._json(body)
-        body = hide_query(body, self._query, self._replace)
+                within = Within.TEXT
+        body = hide_query(body, self._query, self._replace, within)
         return hide_patterns(body, self._rules.patterns, self._replace, cut=cut)
 
     def _json(self, text: bytes, *, declared: bool = False) -> bytes:
@@ -149,4 +167,4 @@ def _inflated(body: bytes, encoding: bytes, most_bytes: int) -> Opened | None:
 
 @lru_cache(maxsize=64)
 def _encoded(names: frozenset[str]) -> Names:
-    return frozenset(name.encode() for name in names)
+    return frozenset(name.encode() for name in spellings(names))

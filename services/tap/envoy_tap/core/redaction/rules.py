@@ -1,13 +1,16 @@
 """What is redacted, and how."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from unicodedata import normalize
 
 MASK = b"[redacted]"
 
 DEFAULT_HEADERS = frozenset(
     {
         "api-key",
+        "apikey",
         "authorization",
         "cookie",
         "ocp-apim-subscription-key",
@@ -17,10 +20,22 @@ DEFAULT_HEADERS = frozenset(
         "x-access-token",
         "x-amz-security-token",
         "x-api-key",
+        "x-api-secret",
+        "x-api-token",
+        "x-apikey",
+        "x-auth-request-access-token",
         "x-auth-token",
+        "x-authorization",
+        "x-client-secret",
         "x-csrf-token",
+        "x-forwarded-access-token",
+        "x-forwarded-authorization",
         "x-forwarded-client-cert",
+        "x-gitlab-token",
         "x-goog-api-key",
+        "x-id-token",
+        "x-original-authorization",
+        "x-refresh-token",
         "x-session-token",
         "x-vault-token",
         "x-xsrf-token",
@@ -30,12 +45,15 @@ DEFAULT_NAMES = frozenset(
     {
         "access_token",
         "accesstoken",
+        "api-key",
         "api_key",
         "apikey",
         "auth_token",
+        "authorization",
         "authtoken",
         "card_number",
         "cardnumber",
+        "client_assertion",
         "client_secret",
         "clientsecret",
         "current_password",
@@ -48,6 +66,7 @@ DEFAULT_NAMES = frozenset(
         "newpassword",
         "old_password",
         "oldpassword",
+        "passphrase",
         "passwd",
         "password",
         "password_confirmation",
@@ -64,6 +83,7 @@ DEFAULT_NAMES = frozenset(
         "session_token",
         "sessiontoken",
         "token",
+        "x-api-key",
     }
 )
 DEFAULT_QUERY = DEFAULT_NAMES | {
@@ -82,6 +102,7 @@ class Pattern(StrEnum):
     CARD = "card"
     EMAIL = "email"
     JWT = "jwt"
+    USERINFO = "userinfo"
 
 
 class Style(StrEnum):
@@ -114,3 +135,16 @@ class Redaction:
 
 NOTHING = Redaction(frozenset(), frozenset(), frozenset(), frozenset(), frozenset())
 """Rules that hide nothing."""
+
+
+def spellings(names: Iterable[str]) -> frozenset[str]:
+    """Return *names* in all ways in which they are looked for: only ASCII is compared without regard to case."""
+    found = set()
+    for name in names:
+        # Letter by letter, too, since ß has no capital of its own in upper().
+        capitals = "".join(char.upper() if len(char.upper()) == 1 else char for char in name)
+        for each in (name, name.upper(), name.capitalize(), capitals):
+            found |= {
+                normalize(form, each).encode(errors="replace").lower().decode() for form in ("NFC", "NFD")
+            }
+    return frozenset(found)
