@@ -28,7 +28,12 @@ ConfigOption = Annotated[
 ]
 
 _HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-MergeOption = Annotated[bool, Parameter(negative=(), help="Let several files hold one domain together.")]
+MergeOption = Annotated[
+    bool,
+    Parameter(
+        negative=(), help="Let several files, or resources of a control plane, hold one domain together."
+    ),
+]
 AlgorithmName = Literal["token_bucket", "fixed_window", "sliding_window"]
 AlgorithmOption = Annotated[
     AlgorithmName,
