@@ -209,6 +209,12 @@ async def test_a_predicate_is_checked_and_told_apart(tmp_path: Path) -> None:
         refused = await client.post("/api/v1/predicate", json={"predicate": "path^=/ and\nstat=1"})
         assert (refused.status_code, refused.json()["error"]["position"]) == (422, 12)
         assert (await client.post("/api/v1/predicate", json={"x": 1})).status_code == 422
+        asked = {"predicate": "path^=/ and header[cookie] *= sid"}
+        for url, body in (("/api/v1/predicate", asked), (URL, {**WHY, **asked})):
+            refused = await client.post(url, json=body)
+            error = refused.json()["error"]
+            assert (refused.status_code, error["position"]) == (422, 12)
+            assert error["hint"] == "ask only whether it is there: header[cookie] exists"
 
 
 async def test_one_is_told_who_one_is(tmp_path: Path, tokens: Path) -> None:

@@ -9,6 +9,10 @@ from hypothesis import strategies as st
 from envoy_sidecar.config.findings import InvalidConfigurationError
 from envoy_tap.core.exchange import Message, Node
 from envoy_tap.core.policy import Policy
+from envoy_tap.core.redaction.redactor import Redactor
+from envoy_tap.core.redaction.rules import Redaction
+from envoy_tap.core.session import SessionError
+from envoy_tap.core.spec import requested
 from envoy_tap.policy_file import read_policy
 from envoy_tap.slot.script import forbidden_patterns
 from tests.tap.building import exchange
@@ -142,3 +146,57 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, said: st
     assert said in str(refused.value)
     with pytest.raises(InvalidConfigurationError, match="cannot be read"):
         read_policy(tmp_path / "none")
+
+
+NEVER = frozenset({"x-ssn", "host", ":authority"})
+
+
+def asked_for(predicate: str) -> object:
+    asked = {
+        "why": "INC-1",
+        "predicate": predicate,
+        "redaction": {"headers": ["x-acct"], "paths": ["a[*].pin"]},
+    }
+    return requested(asked, session_id="1", who="alice", now_s=0.0, never_headers=NEVER)
+
+
+@pytest.mark.parametrize(
+    ("predicate", "position", "told"),
+    [
+        ('header[x-ssn] ^= "123"', 0, "never lets x-ssn"),
+        ("method=GET and not (header[X-SSN] exists)", 20, "never lets x-ssn"),
+        ("response.header[x-ssn] ~ 1.*", 0, "never lets x-ssn"),
+        ("authority=a", 0, "never lets :authority"),
+        ("header[host] exists", 0, "never lets host"),
+        ('path=/ or header[authorization] != "Bearer x"', 10, "header[authorization] is redacted"),
+        ("response.header[set-cookie] *= sid", 0, "response.header[set-cookie] is redacted"),
+        ("header[x-acct]=1", 0, "header[x-acct] is redacted"),
+        ("request.json[user.Password] ^= a", 0, "request.json[user.Password] is redacted"),
+        ("response.json[token.value]=1", 0, "response.json[token.value] is redacted"),
+        ('request.json["a[3].pin"]=1', 0, "request.json[a[3].pin] is redacted"),
+    ],
+)
+def test_no_predicate_finds_out_what_is_hidden(predicate: str, position: int, told: str) -> None:
+    with pytest.raises(SessionError) as refused:
+        asked_for(predicate)
+    assert (refused.value.path, refused.value.position) == ("predicate", position)
+    assert told in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        "header[authorization] exists and not header[cookie] exists",
+        "request.json[password] exists",
+        'header[x-user]=7 and request.json["a[0].id"]=1',
+    ],
+)
+def test_whether_a_secret_is_there_may_be_asked(predicate: str) -> None:
+    asked_for(predicate)
+
+
+def test_a_policy_knows_the_host_by_envoys_name(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("never: {headers: [Host]}")
+    policy = read_policy(tmp_path / "policy.yaml")
+    assert policy.never_headers == {"host", ":authority"}
+    assert Redactor(Redaction(), policy.never_headers, b"").header(":authority", b"a") == b"[redacted]"

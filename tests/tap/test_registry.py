@@ -12,8 +12,8 @@ from envoy_tap.collector import Collector
 from envoy_tap.core.events import Key, Loss, WholeTrace
 from envoy_tap.core.exchange import Exchange, Message
 from envoy_tap.core.policy import Policy
-from envoy_tap.core.session import Limits, State
-from envoy_tap.registry import COMMAND_LINE, END_OF_SERVICE, Registry
+from envoy_tap.core.session import Limits, SessionError, State
+from envoy_tap.registry import COMMAND_LINE, END_OF_SERVICE, POLICY, Registry
 from envoy_tap.session_sink import SessionSink
 from envoy_tap.slot.slot import Slot
 from envoy_tap.storage.port import Span, Store
@@ -150,3 +150,19 @@ async def test_what_could_not_be_stored_is_counted_as_dropped(store: Store) -> N
     assert admitted is not None
     running.lose(admitted, Loss.SINK_ERROR)
     assert (progress.counts["captured"], progress.counts["dropped"], progress.counts["bytes"]) == (0, 1, 0)
+
+
+async def test_a_session_that_asks_for_what_the_policy_hides_from_now_on_ends(store: Store) -> None:
+    slot = Slot(Clock())
+    running = registry(store, Clock(), slot)
+    asks = (await running.start({**WHY, "predicate": "header[x-ssn]=1"}, "alice")).session.id
+    other = (await running.start({**WHY, "predicate": "header[x-a]=1"}, "alice")).session.id
+    never = Policy(never_headers=frozenset({"x-ssn"}))
+    running.follow(never)
+    assert (running.get(asks).state, running.get(asks).ended_by) == (State.STOPPED, POLICY)
+    assert [each.id for each in slot.sessions] == [other]
+    after = registry(store, Clock(), Slot(Clock()), never)
+    after.load()
+    assert after.get(asks).state is State.STOPPED
+    with pytest.raises(SessionError, match="never lets x-ssn"):
+        await after.begin(session("a", 'header[x-ssn] = "1"'))

@@ -8,6 +8,7 @@ never:
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from envoy_sidecar.config.documents import Node, read_documents
@@ -46,10 +47,15 @@ def _policy(reader: Reader, document: Node) -> Policy:
     found = reader.fields(never, ("paths", "headers", "clusters", "sockets"))
     return Policy(
         reader.strings(found.get("paths"), path_problem),
-        frozenset(name.lower() for name in reader.strings(found.get("headers"), _header)),
+        _known_to_envoy(name.lower() for name in reader.strings(found.get("headers"), _header)),
         reader.strings(found.get("clusters"), lambda _name: None),
         reader.flag(found.get("sockets")),
     )
+
+
+def _known_to_envoy(names: Iterable[str]) -> frozenset[str]:
+    # Envoy keeps what a client sends as host under another name.
+    return frozenset(each for name in names for each in ((name, ":authority") if name == "host" else (name,)))
 
 
 def _header(text: str) -> Problem | None:

@@ -14,6 +14,8 @@ from envoy_tap.core.annotations import taken_off
 from envoy_tap.core.events import Loss
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.policy import Policy, within
+from envoy_tap.core.predicate.parser import Refusal
+from envoy_tap.core.probing import first_refused, refusal
 from envoy_tap.core.redaction.explained import Redacted, explained
 from envoy_tap.core.redaction.redactor import Redactor
 from envoy_tap.core.redaction.rules import Redaction
@@ -27,6 +29,7 @@ from envoy_tap.watching import Watching
 MAX_ACTIVE = 16
 COMMAND_LINE = "command line"
 END_OF_SERVICE = "end of the service"
+POLICY = "policy"
 _NO_SESSION = "no_session"
 LOG = logging.getLogger(__name__)
 
@@ -71,6 +74,11 @@ class Registry:
         self._policy = policy
         self._unknown = Redactor(Redaction(), policy.never_headers, self._key)
         self._redactors = {name: self._redactor(each.session) for name, each in self._sessions.items()}
+        stopped = [each.session.id for each in self._sessions.values() if self._stop_probing(each)]
+        if stopped:
+            self._arm()
+        for session_id in stopped:
+            self.watching.wake(session_id)
 
     def load(self) -> None:
         """Take up what is stored: what has not ended goes on, what has expired meanwhile is that."""
@@ -81,6 +89,7 @@ class Registry:
             if progress.session.who == COMMAND_LINE and not self._store.is_shared:
                 # It was to end with its process, which was killed.
                 progress.stop(now_s, END_OF_SERVICE)
+            self._stop_probing(progress)
             if progress.state is not was:
                 self._unsaved.add(progress.session.id)
             self._keep(progress)
@@ -95,7 +104,12 @@ class Registry:
         """
         self._check_room()
         asked = requested(
-            data, session_id=secrets.token_hex(6), who=who, now_s=self._clock(), maxima=self._maxima
+            data,
+            session_id=secrets.token_hex(6),
+            who=who,
+            now_s=self._clock(),
+            maxima=self._maxima,
+            never_headers=self._policy.never_headers,
         )
         return await self.begin(await agreed(asked) if agreed else asked)
 
@@ -117,6 +131,9 @@ class Registry:
     async def begin(self, session: Session) -> Progress:
         """Begin *session*; raises as `start` does."""
         self._check_room()
+        # The policy may have changed since it was asked for.
+        if problem := first_refused(session.predicate, self.refusal(session.redaction)):
+            raise SessionError("predicate", problem)
         if session.socket and not self._policy.allows_sockets:
             raise SessionError(
                 "socket",
@@ -130,6 +147,10 @@ class Registry:
         self._arm()
         LOG.info("session %s: started by %s, because %r", session.id, session.who, session.why)
         return progress
+
+    def refusal(self, rules: Redaction) -> Refusal:
+        """Return what refuses conditions of a session with *rules*."""
+        return refusal(rules, self._policy.never_headers)
 
     async def stop(self, session_id: str, who: str) -> Progress:
         """End a session; raises KeyError if there is none, OSError if its end cannot be stored (it ends even so)."""
@@ -265,6 +286,15 @@ class Registry:
         session = progress.session
         self._sessions[session.id] = progress
         self._redactors[session.id] = self._redactor(session)
+
+    def _stop_probing(self, progress: Progress) -> bool:
+        """End a session that asks for what the policy, which has changed, or this version does not let it ask."""
+        problem = first_refused(progress.session.predicate, self.refusal(progress.session.redaction))
+        if not problem or not progress.stop(self._clock(), POLICY):
+            return False
+        LOG.warning("session %s: stopped, because its predicate is refused: %s", progress.session.id, problem)
+        self._unsaved.add(progress.session.id)
+        return True
 
     def _redactor(self, session: Session) -> Redactor:
         return Redactor(

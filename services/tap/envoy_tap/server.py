@@ -57,8 +57,8 @@ class TapSidecar:
 
     def __init__(self, settings: TapSettings) -> None:
         self._settings = settings
-        self._own = settings.session()
         policy = read_policy(settings.policy)
+        self._own = settings.session(never_headers=policy.never_headers)
         self._authority = Authority(settings.tokens, settings.jwt, settings.rules)
         self._access = Access(self._authority, Address.parse(settings.admin))
         self._slot = Slot(policy=policy)

@@ -154,8 +154,13 @@ class TapSettings(ServerSettings):
         """What is kept, and how long."""
         return Retention(self.keep_for * 24 * 3600, self.max_stored_bytes)
 
-    def session(self, now_s: float | None = None) -> Session | None:
-        """Return the session that begins with the service (at unix seconds), or None when no condition was given."""
+    def session(
+        self, now_s: float | None = None, *, never_headers: frozenset[str] = frozenset()
+    ) -> Session | None:
+        """Return the session that begins with the service (at unix seconds), or None when no condition was given.
+
+        SettingsError is raised for what no session can have, as a condition on *never_headers*.
+        """
         text = {"method": self.target_method, "authority": self.target_authority}
         conditions = [
             Condition(Field(name), Op.EQUALS, value) for name, value in text.items() if value is not None
@@ -176,6 +181,12 @@ class TapSettings(ServerSettings):
             "limits": {"duration_s": self.target_for, **_GENEROUS},
         }
         try:
-            return requested(asked, session_id=secrets.token_hex(6), who=COMMAND_LINE, now_s=started_s)
+            return requested(
+                asked,
+                session_id=secrets.token_hex(6),
+                who=COMMAND_LINE,
+                now_s=started_s,
+                never_headers=never_headers,
+            )
         except SessionError as error:
             raise SettingsError(f"--target-…: {error.message}; {error.hint}") from None

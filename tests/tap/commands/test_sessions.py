@@ -93,6 +93,14 @@ def test_what_cannot_be_meant_is_shown(shell: Shell, arguments: list[str], said:
     assert said in ran.err
 
 
+def test_what_the_service_refuses_is_marked_in_what_was_sent(shell: Shell) -> None:
+    ran = shell("start", "status=5xx", "--header", "cookie=a", "--reason", "x")
+    assert (ran.code, ran.out) == (1, "")
+    sent = '  status = 5xx and header["cookie"] = "a"\n'
+    assert sent + " " * 19 + "^" * 6 + "\n" in ran.err
+    assert "ask only whether it is there: header[cookie] exists" in ran.err
+
+
 def test_a_mark_stands_below_wide_characters_and_in_the_right_line() -> None:
     assert underlined("path=/日本 and\nx=1", 13) == "  x=1\n  ^"
     assert underlined("a=日本 b", 5) == "  a=日本 b\n         ^"

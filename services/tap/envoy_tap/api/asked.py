@@ -10,6 +10,7 @@ from starlette.requests import Request
 from envoy_tap.api.refusals import RefusedError
 from envoy_tap.archive import NoExchangeError
 from envoy_tap.core.predicate import Expr
+from envoy_tap.core.predicate.parser import Refusal
 from envoy_tap.core.session import SessionError
 from envoy_tap.core.spec import read_predicate
 from envoy_tap.storage.port import MAX_SEQ, Span
@@ -39,12 +40,12 @@ async def body(request: Request) -> Any:
         raise RefusedError(400, f"the body is not JSON: {error}") from None
 
 
-async def predicate_in_body(request: Request) -> Expr:
+async def predicate_in_body(request: Request, refused: Refusal | None = None) -> Expr:
     """Return the predicate of a body that has nothing else; raises RefusedError, SessionError."""
     found = await body(request)
     if not isinstance(found, dict) or set(found) != {"predicate"}:
         raise SessionError("predicate", "the body is not an object with just a predicate")
-    return read_predicate(found["predicate"])
+    return read_predicate(found["predicate"], refused)
 
 
 def session_id(request: Request) -> str:

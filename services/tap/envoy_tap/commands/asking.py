@@ -63,7 +63,9 @@ class Service:
 LOCAL = Service()
 
 
-def ask(service: Service, do: Callable[[SessionClient], int], *, predicate: str = "") -> int:
+def ask(
+    service: Service, do: Callable[[SessionClient], int], *, predicate: str | Callable[[], str] = ""
+) -> int:
     """Run *do* and return its exit code; what goes wrong is said on stderr: 1 if the service refuses, 2 without an answer.
 
     *predicate* is what was sent as one, so that the service's complaint can be shown in it.
@@ -82,7 +84,8 @@ def ask(service: Service, do: Callable[[SessionClient], int], *, predicate: str 
     except ApiError as error:
         sys.stderr.write(f"envoy-tap: {error}\n")
         if error.position is not None and error.path in {"predicate", "filter"} and predicate:
-            sys.stderr.write(underlined(predicate, error.position) + "\n")
+            sent = predicate if isinstance(predicate, str) else predicate()
+            sys.stderr.write(underlined(sent, error.position) + "\n")
         if error.status == 401:  # noqa: PLR2004 -- RFC 9110, 15.5.2
             sys.stderr.write(f"  set {TOKEN_VARIABLE}, or give --token-file FILE\n")
         return EXIT_USAGE if error.status is None else EXIT_FINDINGS

@@ -66,7 +66,7 @@ def start(
         except KeyboardInterrupt:
             return interrupted(client, session["id"], on_interrupt)
 
-    return ask(service, do, predicate=predicate)
+    return ask(service, do, predicate=lambda: target.predicate(predicate))
 
 
 def _told(session_id: str, session: dict[str, object], form: Format) -> None:

@@ -11,7 +11,8 @@ from envoy_tap.core.predicate import Expr, PredicateError, parse, printed
 from envoy_tap.core.predicate.fields import Kind, spec_of
 from envoy_tap.core.predicate.jsonpath import steps
 from envoy_tap.core.predicate.model import conditions
-from envoy_tap.core.predicate.parser import first_of
+from envoy_tap.core.predicate.parser import Refusal, first_of
+from envoy_tap.core.probing import refusal
 from envoy_tap.core.redaction.rules import Pattern, Redaction, Style
 from envoy_tap.core.session import MAXIMA, Limits, Session, SessionError
 
@@ -25,8 +26,25 @@ _MAX_ITEMS = 64
 _DEFAULT = Redaction()
 
 
-def requested(data: Any, *, session_id: str, who: str, now_s: float, maxima: Limits = MAXIMA) -> Session:
-    """Return the session that *data* asks for, from *now_s* on; raises SessionError with the place of what is wrong."""
+def requested(
+    data: Any,
+    *,
+    session_id: str,
+    who: str,
+    now_s: float,
+    maxima: Limits = MAXIMA,
+    never_headers: frozenset[str] = frozenset(),
+) -> Session:
+    """Return the session that *data* asks for, from *now_s* on; raises SessionError with the place of what is wrong.
+
+    Its predicate can compare nothing that it redacts, and ask nothing of *never_headers*.
+    """
+    session = _read(data, session_id, who, now_s, maxima)
+    read_predicate(data.get("predicate", "all"), refusal(session.redaction, never_headers))
+    return session
+
+
+def _read(data: Any, session_id: str, who: str, now_s: float, maxima: Limits) -> Session:
     found = _mapping(data, "session", _FIELDS)
     predicate = read_predicate(found.get("predicate", "all"))
     limits = _limits(found.get("limits", {}))
@@ -84,9 +102,7 @@ def stored(data: Mapping[str, Any]) -> Session:
     if not isinstance(created_at_s, int | float) or not isinstance(expires_at_s, int):
         raise SessionError("expires_at_s", "is not a number")
     asked = {name: data[name] for name in _FIELDS if name != "socket"} | {"socket": data.get("socket", False)}
-    session = requested(
-        asked, session_id=_text(data["id"], "id"), who=_text(data["who"], "who"), now_s=created_at_s
-    )
+    session = _read(asked, _text(data["id"], "id"), _text(data["who"], "who"), created_at_s, MAXIMA)
     # The end that was said counts, should the clock or a default have been another.
     return replace(
         session,
@@ -121,10 +137,10 @@ def _why(value: Any) -> str:
     return why
 
 
-def read_predicate(value: Any) -> Expr:
-    """Return the predicate that *value*, a text, says; raises SessionError."""
+def read_predicate(value: Any, refused: Refusal | None = None) -> Expr:
+    """Return the predicate that *value*, a text, says; raises SessionError, also for what is *refused*."""
     try:
-        return parse(_checked(value, str, "predicate", "text"))
+        return parse(_checked(value, str, "predicate", "text"), refused)
     except PredicateError as error:
         where = f"{error.line}:{error.column}"
         raise SessionError("predicate", f"{where}: {error.message}", error.hint, error.offset) from None

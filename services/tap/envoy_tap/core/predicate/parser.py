@@ -6,6 +6,7 @@ not       = "not" not | "(" expr ")" | "all" | condition ;
 condition = field [ "[" key "]" ] ( op value | "exists" ) | "sample" "(" rate ")" | "first" "(" count ")" ;
 """
 
+from collections.abc import Callable
 from difflib import get_close_matches
 
 from envoy_tap.core.predicate.fields import FIELDS, Spec
@@ -18,18 +19,21 @@ MAX_DEPTH = 32
 MAX_CONDITIONS = 64
 _KEYWORDS = ("and", "or", "not", "all")
 _UNEQUAL = "!="
+Refusal = Callable[[Condition], tuple[str, str] | None]
+"""Returns what is wrong with a condition, and what would be right; None if nothing is."""
 
 
-def parse(text: str) -> Expr:
-    """Return the predicate that *text* says; raises PredicateError with the position of what is wrong."""
+def parse(text: str, refused: Refusal | None = None) -> Expr:
+    """Return the predicate that *text* says; raises PredicateError with the position of what is wrong, or *refused*."""
     if len(text) > MAX_CHARS:
         raise PredicateError(f"a predicate has {MAX_CHARS} characters at most, this has {len(text)}", 1, 1)
-    return _Parser(text).whole()
+    return _Parser(text, refused).whole()
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, refused: Refusal | None) -> None:
         self._scanner = Scanner(text)
+        self._refused = refused
         self._depth = 0
         self._conditions = 0
         self._firsts: list[tuple[Condition, int]] = []
@@ -78,6 +82,7 @@ class _Parser:
 
     def _condition(self) -> Expr:
         name, spec = self._field()
+        start = self._scanner.token_at
         self._conditions += 1
         if self._conditions > MAX_CONDITIONS:
             raise self._scanner.error(f"more than {MAX_CONDITIONS} conditions")
@@ -94,10 +99,18 @@ class _Parser:
             raise self._scanner.error(said, f"it takes {' '.join(allowed)}", at=at)
         op = Op.EQUALS if symbol == _UNEQUAL else Op(symbol)
         if op is Op.EXISTS:
-            return Condition(field, op)
+            return self._allowed_one(Condition(field, op), start)
         text, quoted = self._scanner.take_value()
-        condition = Condition(field, op, self._value(field, spec, op, text, quoted=quoted))
+        condition = self._allowed_one(
+            Condition(field, op, self._value(field, spec, op, text, quoted=quoted)), start
+        )
         return Not(condition) if symbol == _UNEQUAL else condition
+
+    def _allowed_one(self, condition: Condition, start: int) -> Condition:
+        problem = self._refused(condition) if self._refused else None
+        if problem is not None:
+            raise self._scanner.error(*problem, at=start)
+        return condition
 
     def _allowed(self, spec: Spec) -> list[str]:
         return [*spec.ops, _UNEQUAL] if Op.EQUALS in spec.ops else [*spec.ops]
