@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from envoy_sidecar.config.documents import Node, Place
 from envoy_sidecar.config.findings import Finding, Position, Severity
 
+ABORTS = "a stock Envoy aborts on this"
+REFUSED = "Envoy refuses this"
+
 
 def field(node: Node | None, *path: str) -> Node | None:
     """Return what stands at *path* (names as in the .proto) below *node*; None where there is nothing, or null."""
@@ -51,6 +54,29 @@ def number(node: Node | None) -> float | None:
 
 def _based(text: str) -> int:
     return int(text, 0)
+
+
+def scalar(node: Node | None, name: str) -> object:
+    """Return the scalar at *name* below *node*; None where there is none."""
+    found = field(node, name)
+    return None if found is None else found.scalar
+
+
+def text(node: Node | None, name: str) -> str:
+    """Return the text at *name* below *node*; empty where there is none."""
+    found = scalar(node, name)
+    return found if isinstance(found, str) else ""
+
+
+def items(node: Node | None) -> Sequence[Node]:
+    """Return what is listed at *node*; nothing where there is no list."""
+    return () if node is None else node.sequence or ()
+
+
+def unknown(node: Node, known: Sequence[str]) -> list[str]:
+    """Return the keys of *node* that are none of *known*, in either spelling."""
+    both = {*known, *map(_camel, known)}
+    return [name for name in node.mapping or () if name not in both]
 
 
 def mappings(node: Node) -> Iterator[Node]:

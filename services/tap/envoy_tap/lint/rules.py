@@ -4,25 +4,15 @@ from collections.abc import Iterator
 
 from envoy_sidecar.config.documents import Node
 from envoy_sidecar.config.findings import Finding
-from envoy_tap.lint.fields import field, finding, mappings, number, twice
+from envoy_tap.lint.fields import ABORTS, REFUSED, field, finding, mappings, scalar, text, twice
+from envoy_tap.lint.matches import match
 from envoy_tap.lint.posted import matchers
+from envoy_tap.lint.sinks import cut, output_config
 
-# envoy.config.tap.v3.OutputSink.Format
-_FORMATS = (
-    "JSON_BODY_AS_BYTES",
-    "JSON_BODY_AS_STRING",
-    "PROTO_BINARY",
-    "PROTO_BINARY_LENGTH_DELIMITED",
-    "PROTO_TEXT",
-)
-_JSON = _FORMATS[:2]
-_BUFFERED = (*_JSON, "PROTO_BINARY_LENGTH_DELIMITED")
-_SINKS = ("streaming_admin", "buffered_admin", "file_per_tap", "streaming_grpc", "custom_sink")
+_TAPS = ("filters.http.tap.v3.Tap", "transport_sockets.tap.v3.Tap")
+_SOURCES = ("admin_config", "static_config")
+_MATCHES = ("match", "match_config")
 _SENDS_BODIES = {"NONE": 0, "STREAMED": 1}
-# Envoy makes room for all of them at once, 8 bytes each, and aborts where there is none; 100 million were taken.
-_MOST_TRACES = 10_000_000
-_ABORTS = "a stock Envoy aborts on this"
-_REFUSED = "Envoy refuses this"
 
 
 def check(document: Node, *, has_native_sink: bool = False) -> list[Finding]:
@@ -31,135 +21,106 @@ def check(document: Node, *, has_native_sink: bool = False) -> list[Finding]:
     It may be a bootstrap, a listener, a filter, a resource, a TapConfig, or what is posted to `/tap`. *has_native_sink*:
     it is for an Envoy that has the `streaming_grpc` sink, which no stock build has.
     """
-    found: list[Finding] = []
-    posted = _posted(document)
-    if posted is not None:
-        found += matchers(posted)
+    posted = document if _is_posted(document) else None
+    found = [] if posted is None else [*_posted(posted)]
+    by_admin = field(posted, "tap_config")
+    static: set[int] = set()
     for node in mappings(document):
         found += twice(node)
-        if node is not posted and _is_tap_config(node):
-            found += _tap_config(node, by_admin=node is field(posted, "tap_config"), native=has_native_sink)
-        if str(_scalar(node, "@type")).endswith("ext_proc.v3.ExternalProcessor"):
+        static.add(id(field(node, "common_config", "static_config")))
+        if node is by_admin or id(node) in static or (node is not posted and _has_output(node)):
+            found += _tap_config(node, by_admin=node is by_admin, native=has_native_sink)
+        if _type(node).endswith(_TAPS):
+            found += _source(node)
+        if _type(node).endswith("ext_proc.v3.ExternalProcessor"):
             found += _ext_proc(node)
-    if posted is not None and field(posted, "tap_config") is None:
-        found.append(
-            finding(
-                posted, "tap_config", f"{_REFUSED}: it has no tap_config", "write match and output_config"
-            )
-        )
+        found += _routes(node)
     return found
 
 
-def _posted(document: Node) -> Node | None:
-    """Return *document* if it is the body of `POST /tap` (envoy.admin.v3.TapRequest)."""
-    return document if field(document, "config_id") is not None else None
+def _is_posted(document: Node) -> bool:
+    """Whether this is the body of `POST /tap` (envoy.admin.v3.TapRequest)."""
+    return any(field(document, name) is not None for name in ("config_id", "tap_config"))
 
 
-def _is_tap_config(node: Node) -> bool:
+def _posted(body: Node) -> Iterator[Finding]:
+    yield from matchers(body)
+    if not text(body, "config_id"):
+        message = f"{REFUSED}: it has no config_id"
+        yield finding(body, "config_id", message, "write that of the filter's admin_config")
+    config = field(body, "tap_config")
+    if config is None or config.mapping is None:
+        message = f"{REFUSED}: it has no tap_config"
+        yield finding(body, "tap_config", message, "write match and output_config")
+
+
+def _has_output(node: Node) -> bool:
     return field(node, "output_config") is not None
 
 
-def _tap_config(config: Node, *, by_admin: bool, native: bool) -> Iterator[Finding]:
-    if field(config, "match") is None and field(config, "match_config") is None:
-        effect = _ABORTS if by_admin else _REFUSED
+def _type(node: Node) -> str:
+    return text(node, "@type")
+
+
+def _source(tap: Node) -> Iterator[Finding]:
+    common = field(tap, "common_config")
+    sources = [name for name in _SOURCES if field(common, name) is not None]
+    if len(sources) != 1:
+        message = f"{REFUSED}: a tap has one source, this has {len(sources)}"
+        hint = f"write common_config with {' or '.join(_SOURCES)}"
+        yield finding(common or tap, "common_config", message, hint)
+    admin = field(common, "admin_config")
+    if admin is not None and not text(admin, "config_id"):
         yield finding(
-            config,
-            "match",
-            f"{effect}: a tap without match",
-            "write match: {any_match: true}, or what to capture",
+            admin, "config_id", f"{REFUSED}: it has no config_id", "write a name for POST /tap to ask for"
         )
+
+
+def _routes(node: Node) -> Iterator[Finding]:
+    override = field(node, "typed_per_filter_config")
+    for name, given in ((override and override.mapping) or {}).items():
+        # A FilterConfig may stand around it.
+        if any(_type(each).endswith(_TAPS) for each in mappings(given)):
+            message = f"{REFUSED}: the tap filter takes no configuration of a route or a virtual host"
+            hint = "write a FilterConfig (envoy.config.route.v3) that says disabled, and nothing else"
+            yield finding(override or node, name, message, hint)
+
+
+def _tap_config(config: Node, *, by_admin: bool, native: bool) -> Iterator[Finding]:
     output = field(config, "output_config")
-    sinks = field(output, "sinks")
-    listed = () if sinks is None else sinks.sequence or ()
-    if output is not None and len(listed) != 1:
-        yield finding(output, "sinks", f"{_REFUSED}: a tap has one sink, this has {len(listed)}", "list one")
-    for sink in listed:
-        yield from _sink(sink, by_admin=by_admin, native=native)
-    if output is not None and listed and not _matches_nothing(config):
-        yield from _limits(output)
+    matches = [found for name in _MATCHES if (found := field(config, name)) is not None]
+    if not matches:
+        effect = REFUSED if output is None or not by_admin else ABORTS
+        hint = "write match: {any_match: true}, or what to capture"
+        yield finding(config, "match", f"{effect}: a tap without match", hint)
+    for each in matches:
+        yield from match(each, by_admin=by_admin)
+    enabled = field(config, "tap_enabled")
+    if enabled is not None and field(enabled, "default_value") is None:
+        message = f"{REFUSED}: tap_enabled without default_value"
+        yield finding(enabled, "default_value", message, "write what share of requests: {numerator: 100}")
+    if output is None:
+        hint = "write output_config with one sink"
+        yield finding(config, "output_config", f"{REFUSED}: a tap without output_config", hint)
+        return
+    yield from output_config(output, by_admin=by_admin, native=native)
+    if field(output, "sinks") is not None and not _matches_nothing(config):
+        yield from cut(output)
 
 
 def _matches_nothing(config: Node) -> bool:
-    return _scalar(field(config, "match", "not_match"), "any_match") is True
-
-
-def _sink(sink: Node, *, by_admin: bool, native: bool) -> Iterator[Finding]:
-    kinds = [kind for kind in _SINKS if field(sink, kind) is not None]
-    if not kinds:
-        yield finding(sink, "", f"{_REFUSED}: a sink without a kind", f"one of {', '.join(_SINKS)}")
-    for kind in kinds:
-        yield from _kind(sink, kind, by_admin=by_admin, native=native)
-    if _format(sink) == "JSON_BODY_AS_STRING":
-        yield finding(
-            sink, "format", "bodies that are not UTF-8 are corrupted", "write JSON_BODY_AS_BYTES", "warning"
-        )
-
-
-def _kind(sink: Node, kind: str, *, by_admin: bool, native: bool) -> Iterator[Finding]:
-    form = _format(sink)
-    match kind:
-        case "streaming_grpc" if not native:
-            hint = "let the tap service fill the slot (docs/how-to/add-the-tap-slot.md), or use file_per_tap"
-            yield finding(sink, kind, f"{_ABORTS}: the sink streaming_grpc is not implemented in it", hint)
-        case "custom_sink" if by_admin:
-            yield finding(
-                sink, kind, f"{_ABORTS}: no custom sink can be given by /tap", "use streaming_admin"
-            )
-        case "streaming_admin" | "buffered_admin" if not by_admin:
-            hint = "use file_per_tap, or admin_config and POST /tap"
-            yield finding(sink, kind, f"{_REFUSED}: the sink {kind} is for POST /tap only", hint)
-        case "streaming_admin" if form not in _JSON:
-            yield finding(
-                sink, "format", f"{_ABORTS}: {kind} with the format {form}", "write JSON_BODY_AS_BYTES"
-            )
-        case "buffered_admin" if form not in _BUFFERED:
-            hint = "write JSON_BODY_AS_BYTES or PROTO_BINARY_LENGTH_DELIMITED"
-            yield finding(sink, "format", f"{_ABORTS}: {kind} with the format {form}", hint)
-        case "buffered_admin":
-            yield from _max_traces(field(sink, kind) or sink)
-
-
-def _max_traces(sink: Node) -> Iterator[Finding]:
-    wanted = number(field(sink, "max_traces"))
-    hint = f"write how many it waits for, at most {_MOST_TRACES}"
-    if wanted is None or wanted < 1 or wanted % 1:
-        message = f"{_REFUSED}: buffered_admin without max_traces, or with one that is no number from 1 on"
-        yield finding(sink, "max_traces", message, hint)
-    elif wanted > _MOST_TRACES:
-        yield finding(sink, "max_traces", f"{_ABORTS}: it makes room for all of max_traces at once", hint)
-
-
-def _limits(output: Node) -> Iterator[Finding]:
-    limits = ("max_buffered_rx_bytes", "max_buffered_tx_bytes")
-    if not _scalar(output, "streaming") and all(field(output, name) is None for name in limits):
-        hint = f"write {limits[0]} (of requests) and {limits[1]}, such as 65536"
-        yield finding(output, "sinks", "each body is cut at 1 KiB", hint, "warning")
+    return scalar(field(config, "match", "not_match"), "any_match") is True
 
 
 def _ext_proc(filter_: Node) -> Iterator[Finding]:
-    if _scalar(filter_, "observability_mode") is not True:
+    if scalar(filter_, "observability_mode") is not True:
         return
-    if _scalar(filter_, "failure_mode_allow") is not True:
+    if scalar(filter_, "failure_mode_allow") is not True:
         message = "requests fail when the tap service is not there"
         yield finding(filter_, "observability_mode", message, "write failure_mode_allow: true")
     for name in ("request_body_mode", "response_body_mode"):
-        mode = _scalar(field(filter_, "processing_mode"), name)
+        mode = scalar(field(filter_, "processing_mode"), name)
         if mode is not None and mode not in {*_SENDS_BODIES, *_SENDS_BODIES.values()}:
             processing = field(filter_, "processing_mode") or filter_
             message = f"no body is sent in the mode {mode}, and none of this is said by Envoy"
             yield finding(processing, name, message, "write STREAMED, or NONE if you want none")
-
-
-def _format(sink: Node) -> str:
-    form = field(sink, "format")
-    if form is None:
-        return _FORMATS[0]
-    found = number(form)
-    # 3.0 is none to Envoy.
-    is_one = isinstance(found, int) and found in range(len(_FORMATS))
-    return _FORMATS[int(found or 0)] if is_one else str(form.scalar)
-
-
-def _scalar(node: Node | None, name: str) -> object:
-    found = field(node, name)
-    return None if found is None else found.scalar
