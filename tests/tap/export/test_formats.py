@@ -4,7 +4,9 @@ import base64
 import io
 import ipaddress
 import json
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 import h11
 import jsonschema
@@ -24,6 +26,7 @@ from tests.tap.export.samples import (
     HOSTILE,
     ORDER,
     RESET,
+    entries,
     request,
     response,
     written,
@@ -61,6 +64,45 @@ def test_a_har_says_what_is_missing() -> None:
         assert flag in cut["comment"]
     assert base64.b64decode(cut["request"]["postData"]["text"]) == BINARY
     assert (cut["response"]["status"], reset["request"]["method"]) == (0, "UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"[redacted]",
+        b"[redacted]:80",
+        b"[x",
+        b"4111111111111111",
+        b"a@b",
+        b"[::1]:8080",
+        b"a b",
+        b"%",
+        b"a:b:c",
+    ],
+)
+@pytest.mark.parametrize("name", ["har", "html", "curl", "raw"])
+def test_a_hostile_host_costs_no_export(name: str, host: bytes) -> None:
+    hostile = exchange(Message(((":authority", host), (":path", b"/?a=1#b"))), response())
+    found = written(name, hostile, ORDER)
+    assert b"shop.example" in found
+    if name == "har":
+        first, _ = json.loads(found)["log"]["entries"]
+        url = urlsplit(first["request"]["url"])
+        is_host = host in {b"[::1]:8080", b"4111111111111111"}
+        assert url.netloc == (host.decode() if is_host else "unknown.invalid")
+        assert ("unknown.invalid" in first["comment"]) is not is_host
+        assert first["request"]["queryString"] == [{"name": "a", "value": "1"}]
+
+
+@pytest.mark.parametrize("name", ["har", "html", "curl", "raw"])
+def test_an_exchange_that_cannot_be_exported_says_so_and_costs_no_other(name: str) -> None:
+    first, second = entries(ORDER, ORDER)
+    broken = replace(first, stored={}, exchange=cast("Any", None))
+    found = b"".join(FORMATS[name].write(iter([broken, second]), ABOUT))
+    assert b"exchange 1 could not be exported: " in found
+    assert found.count(b"shop.example") > 0
+    if name == "har":
+        jsonschema.validate(json.loads(found), HAR_1_2)
 
 
 def test_json_lines_are_what_is_stored() -> None:

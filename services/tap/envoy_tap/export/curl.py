@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from envoy_tap.core.exchange import Message
 from envoy_tap.export.har import url_of
 from envoy_tap.export.http1 import FRAMING, HOP_BY_HOP, TOKEN, plain
-from envoy_tap.export.model import About, Entry
+from envoy_tap.export.model import About, Entry, told
 
 _HEAD = """\
 #!/bin/sh
@@ -26,11 +26,13 @@ def write(entries: Iterable[Entry], about: About) -> Iterator[bytes]:
     """Yield a script for sh: one command each, with comments on what is missing."""
     yield _HEAD.format(title=_comment(about.title)).encode()
     for entry in entries:
-        yield f"\n# {entry.seq}: {_comment('; '.join([_about(entry), *entry.caveats]))}\n".encode()
-        if entry.exchange.request is None:
-            yield b"# its request was not captured\n"
-        else:
-            yield command(entry.exchange.request)
+        yield told(entry, _commented, lambda _, problem: f"\n# {problem}\n".encode())
+
+
+def _commented(entry: Entry) -> bytes:
+    said = f"\n# {entry.seq}: {_comment('; '.join([_about(entry), *entry.caveats]))}\n".encode()
+    request = entry.exchange.request
+    return said + (b"# its request was not captured\n" if request is None else command(request))
 
 
 def command(request: Message) -> bytes:

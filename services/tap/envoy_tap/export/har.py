@@ -1,19 +1,23 @@
 """HAR 1.2 (http://www.softwareishard.com/blog/har-12-spec), as browsers import it."""
 
 import base64
+import ipaddress
 import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from envoy_tap.core.decode.body import plain_body
 from envoy_tap.core.exchange import Message, Pairs
 from envoy_tap.core.predicate.evaluator import joined
 from envoy_tap.export.http1 import authority, reason, target
-from envoy_tap.export.model import About, Entry
+from envoy_tap.export.model import About, Entry, told
 
-_AUTHORITY = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+")
+# RFC 3986, 3.2.2 and 3.2.3, without a user.
+_AUTHORITY = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]+)\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?"
+)
 _NOWHERE = "unknown.invalid"
 _MAX_FIELDS = 1000
 _NOT_KNOWN = -1
@@ -31,7 +35,7 @@ def write(entries: Iterable[Entry], about: About) -> Iterator[bytes]:
     yield json.dumps({"log": log})[:-2].encode() + b', "entries": [\n'
     comma = b""
     for each in entries:
-        yield comma + json.dumps(_entry(each)).encode()
+        yield comma + json.dumps(told(each, _entry, _failed)).encode()
         comma = b",\n"
     yield b"\n]}}\n"
 
@@ -46,12 +50,39 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "response": _response(exchange.response or Message(), exchange.facts.protocol),
         "cache": {},
         "timings": {"send": 0, "wait": time_ms, "receive": 0, "comment": _TIMINGS},
-        "comment": "; ".join([f"exchange {entry.seq}, seen by {exchange.node.id}", *entry.caveats]),
+        "comment": "; ".join(
+            [
+                f"exchange {entry.seq}, seen by {exchange.node.id}",
+                *_made_up(exchange.request),
+                *entry.caveats,
+            ]
+        ),
         "_seq": entry.seq,
         "_node": entry.stored["node"],
     }
     address = exchange.facts.upstream.rpartition(":")[0].strip("[]")
     return found | ({"serverIPAddress": address} if address else {})
+
+
+def _failed(entry: Entry, problem: str) -> dict[str, Any]:
+    nothing = Message()
+    return {
+        "startedDateTime": "1970-01-01T00:00:00Z",
+        "time": 0,
+        "request": _request(nothing, ""),
+        "response": _response(nothing, ""),
+        "cache": {},
+        "timings": {"send": 0, "wait": 0, "receive": 0},
+        "comment": problem,
+        "_seq": entry.seq,
+    }
+
+
+def _made_up(request: Message | None) -> list[str]:
+    host = b"" if request is None else request.first(":authority") or request.first("host") or b""
+    if not host or _host(host.decode("latin-1")):
+        return []
+    return [f"its host {_text(host)!r} can stand in no URL: {_NOWHERE} does"]
 
 
 def _request(request: Message, protocol: str) -> dict[str, Any]:
@@ -63,7 +94,7 @@ def _request(request: Message, protocol: str) -> dict[str, Any]:
         "httpVersion": protocol or "unknown",
         "cookies": _cookies(joined(request.headers, "cookie") or b""),
         "headers": _headers(request.headers),
-        "queryString": [{"name": name, "value": value} for name, value in _pairs(urlsplit(url).query)],
+        "queryString": [{"name": name, "value": value} for name, value in _pairs(_query(url))],
         "headersSize": _NOT_KNOWN,
         "bodySize": len(request.body),
     }
@@ -113,9 +144,20 @@ def url_of(request: Message) -> str:
     host = authority(request).decode("latin-1")
     path = target(request).decode("latin-1")
     known = scheme if scheme in {"http", "https"} else "http"
-    return (
-        f"{known}://{host if _AUTHORITY.fullmatch(host) else _NOWHERE}{path if path.startswith('/') else '/'}"
-    )
+    return f"{known}://{_host(host) or _NOWHERE}{path if path.startswith('/') else '/'}"
+
+
+def _host(text: str) -> str:
+    """Return *text*, "" if no URL can have it as its authority."""
+    found = _AUTHORITY.fullmatch(text)
+    if found is None:
+        return ""
+    if found[1] is not None:
+        try:
+            ipaddress.IPv6Address(found[1])
+        except ValueError:
+            return ""
+    return text
 
 
 def _body_text(body: bytes) -> tuple[str, str]:
@@ -136,6 +178,10 @@ def _cookies(value: bytes) -> list[dict[str, str]]:
         if equals:
             found.append({"name": name, "value": content})
     return found
+
+
+def _query(url: str) -> str:
+    return url.partition("#")[0].partition("?")[2]
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:

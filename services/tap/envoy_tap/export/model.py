@@ -1,13 +1,16 @@
 """What is exported, and what each format is given."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from envoy_tap.core.decode import Schema
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.record import exchange_of, summary
 
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 _FLAGS = {
     "truncated": "truncated: a body or the headers are shorter than what was sent",
     "incomplete": "incomplete: a half or an end was not captured",
@@ -44,6 +47,15 @@ class About:
     def title(self) -> str:
         """One line on it."""
         return f"tap session {self.session_id}: {self.why} ({self.predicate})"
+
+
+def told(entry: Entry, made: Callable[[Entry], T], failed: Callable[[Entry, str], T]) -> T:
+    """Return what is *made* of *entry*; what can't be costs no other: *failed* gets in words what is wrong."""
+    try:
+        return made(entry)
+    except Exception as error:
+        LOG.exception("an exchange could not be exported")
+        return failed(entry, f"exchange {entry.seq} could not be exported: {type(error).__name__}")
 
 
 Writer: TypeAlias = Callable[[Iterable[Entry], About], Iterator[bytes]]

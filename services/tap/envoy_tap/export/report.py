@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -10,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from envoy_tap.core.decode import as_object, decoded
 from envoy_tap.export.har import url_of
-from envoy_tap.export.model import About, Entry
+from envoy_tap.export.model import About, Entry, told
 
 _BUFFERED = 256
 _SHOWN_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -29,12 +30,17 @@ def write(entries: Iterable[Entry], about: About) -> Iterator[bytes]:
         about=about,
         style=style,
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'",
-        entries=(_shown(each, about) for each in entries),
+        entries=(told(each, partial(_shown, about=about), _failed) for each in entries),
         images=_SHOWN_IMAGES,
     )
     pieces.enable_buffering(_BUFFERED)
     for piece in pieces:
         yield piece.encode("utf-8", "backslashreplace")
+
+
+def _failed(entry: Entry, problem: str) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"url": "", "facts": {}, "request": None, "response": None, "decoded": {}}
+    return {"seq": entry.seq, "summary": {**entry.summary, "flags": []}, "caveats": [problem], **nothing}
 
 
 def _shown(entry: Entry, about: About) -> dict[str, Any]:
