@@ -7,19 +7,42 @@ from envoy_tap.core.predicate import Condition, Expr, Field, Op, all_of, any_of,
 from tests.tap.building import NODE
 
 METHODS = ["GET", "POST", "M-SEARCH"]
-PATHS = ["/", "/orders", "/orders/1", "/orders/1/items", "/orders/", "/a.b/%C3%A9", "/p.S/M", "/[redacted]"]
+PATHS = [
+    "/",
+    "/orders",
+    "/orders/1",
+    "/orders/1/items",
+    "/orders/",
+    "/a.b/%C3%A9",
+    "/p.S/M",
+    "/[redacted]",
+    "/u/bob@example.com",
+]
 TEMPLATES = ["/orders/{id}", "/orders/*/items", "/orders/**", "/**", "/*", "/a.b/*", "/orders"]
 AUTHORITIES = ["example.org", "EXAMPLE.org", "[::1]:80"]
 AUTHORITY_REGEXES = [r"Example\.ORG", "(?-i)example.org", "[A-Z]+.org|x", r"\[::1\]:\d+"]
-NAMES = ["x-a", "content-type", "x-b"]
-VALUES = ["alice", "é", 'a"b\\', "", "application/grpc+proto", "[redacted]", "@CLUSTER@ ]]"]
+NAMES = ["x-a", "content-type", "x-b", "authorization"]
+VALUES = [
+    "Bearer abc",
+    "application/json",
+    "id bob@example.com",
+    "alice",
+    "é",
+    'a"b\\',
+    "",
+    "application/grpc+proto",
+    "[redacted]",
+    "@CLUSTER@ ]]",
+]
 NETWORKS = ["10.0.0.0/8", "10.1.2.3", "0.0.0.0/0", "2001:db8::/32", "::1"]
 PEERS = ["10.1.2.3:80", "11.0.0.1:1", "[2001:db8::1]:443", "pipe"]
 PRINCIPALS = ["spiffe://a/b", "CN=x"]
 TRACES = ["4bf92f3577b34da6a3ce929d0e0e4736", "0" * 16 + "a3ce929d0e0e4736"]
-REGEXES = ["[a-z/]+", ".*1", "(?i)ALICE|bob"]
-JSON_PATHS = ["a", "a.b[0]", "[*].c", "a.*"]
+REGEXES = ["[a-z/]+", ".*1", "(?i)ALICE|bob", "Bearer .*", "[^@]*", "/u/.*"]
+JSON_PATHS = ["a", "a.b[0]", "[*].c", "a.*", "password", "password.x", "*"]
 BODIES = [b"", b"needle", b'{"a": {"b": [1, "x", true]}}', b'[{"c": null}, {"c": 1.5}]', b"\xff"]
+BODIES += [b'{"a": 1, "password": "hunter2"}', b'{"password": {"x": 1}, "a": "to bob@example.com"}']
+BODIES += [b'{"password": hunter2, "bob@example.com": 1}', b"needle for bob@example.com"]
 
 
 def _one(
@@ -68,7 +91,7 @@ late_conditions: st.SearchStrategy[Expr] = st.one_of(
     _one("header", [Op.MATCHES], AUTHORITY_REGEXES, ["host"]),
     _one("source.address", [Op.EQUALS], [each for each in NETWORKS if ":" in each]),
     _one("response.header", _PLAIN, VALUES, [*NAMES]),
-    _one("body", [Op.CONTAINS], ["needle", "é", "\\"]),
+    _one("body", [Op.CONTAINS], ["needle", "é", "\\", "hunter2", "bob@", '"password": ']),
     st.builds(
         lambda op, value: Condition(Field("status"), op, value),
         st.sampled_from(_ORDER),
@@ -84,6 +107,7 @@ late_conditions: st.SearchStrategy[Expr] = st.one_of(
         st.sampled_from(JSON_PATHS),
         st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-1e6, 1e6) | st.sampled_from(VALUES),
     ),
+    _one("request.json", [*_PLAIN, Op.MATCHES], ["hunter2", "to .*", "to ", "x"], [*JSON_PATHS]),
     st.builds(lambda path: Condition(Field("response.json", path), Op.EXISTS), st.sampled_from(JSON_PATHS)),
 )
 

@@ -190,7 +190,8 @@ class Registry:
             return None
         progress.counts["skipped"] += told.skipped
         is_allowed = self._policy.allows(plain) and within(progress.session.paths, plain)
-        verdict = progress.judge(plain, self._clock(), told.decided, forbidden=not is_allowed)
+        hiding = self._redactors[plain.tap_id]
+        verdict = progress.judge(plain, self._clock(), told.decided, hiding, forbidden=not is_allowed)
         self.verdicts.add((verdict.value,))
         self._unsaved.add(plain.tap_id)
         if progress.state is State.EXHAUSTED and verdict in {Verdict.CAPTURED, Verdict.OVER_LIMIT}:

@@ -31,7 +31,11 @@ class Judge:
     def __init__(self, node: Node, sessions: Sequence[Session], policy: Policy) -> None:
         self._node = node
         self._policy = policy
-        self._sessions = [(session, _redactor(session, policy)) for session in sessions]
+        # To decide, any key will do: a placeholder is as good as unknown.
+        self._sessions = [
+            (session, _redactor(session, policy), Redactor(session.redaction, policy.never_headers, b""))
+            for session in sessions
+        ]
 
     def wanted(self, trace: WholeTrace, source_address: str, now_s: float) -> Iterator[Exchange]:
         """Yield *trace* as each session that wants it may have it, at *now_s* (unix seconds)."""
@@ -49,23 +53,22 @@ class Judge:
         )
         if not self._policy.allows(seen):
             return
-        for session, redactor in self._sessions:
+        for session, redactor, hiding in self._sessions:
             # Envoy hands over what began in the session before, too.
             is_early = trace.started_s is not None and trace.started_s < session.created_at_s
             if now_s >= session.expires_at_s or is_early or session.socket:
                 continue
             bits = decided(session.predicate, seen)
-            found = _redacted(redactor, _cut(seen, session.limits.body_bytes))
-            if matches(session.predicate, found, bits):
-                yield _annotated(
-                    replace(found, tap_id=session.id), bits, is_timed=trace.started_s is not None
-                )
+            cut = _cut(seen, session.limits.body_bytes)
+            if matches(session.predicate, cut, bits, hiding):
+                found = replace(_redacted(redactor, cut), tap_id=session.id)
+                yield _annotated(found, bits, is_timed=trace.started_s is not None)
 
     def wanted_connection(self, connection: WholeConnection, now_s: float) -> Iterator[Exchange]:
         """Yield *connection* as each session that wants it may have it, at *now_s* (unix seconds)."""
         # Envoy counts its connections from 1: no number to take a sample by.
         trace_id = secrets.randbits(TRACE_ID_BITS)
-        for session, redactor in self._sessions:
+        for session, redactor, _ in self._sessions:
             seen = exchange_of_connection(connection, trace_id, session.limits.body_bytes, now_s)
             is_early = seen.started_s < session.created_at_s
             if now_s >= session.expires_at_s or is_early or not session.socket:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from envoy_tap.core.exchange import Exchange, Facts, Message, Node, Pairs, SocketEvent
-from envoy_tap.core.predicate.evaluator import REDACTION_MARK, joined, trace_id
+from envoy_tap.core.predicate.comparison import is_marked
+from envoy_tap.core.predicate.evaluator import joined, trace_id
 
-_HMAC_MARK = b"[hmac:"
 _PSEUDO = ("method", "scheme", "authority", "path")
 # RFC 9110, 15.
 _STATUS = re.compile(rb"[0-9]{3}")
@@ -102,7 +102,7 @@ def _flags(exchange: Exchange) -> list[str]:
         "truncated": exchange.truncated,
         "incomplete": exchange.incomplete,
         "redacted": any(is_redacted(half) for half in (exchange.request, exchange.response) if half)
-        or any(_is_marked(event.data) for event in exchange.socket or ()),
+        or any(is_marked(event.data) for event in exchange.socket or ()),
     }
     return [name for name, holds in found.items() if holds]
 
@@ -110,11 +110,7 @@ def _flags(exchange: Exchange) -> list[str]:
 def is_redacted(message: Message) -> bool:
     """Whether something in *message* was replaced before it was stored."""
     values = (message.body, *(value for _, value in (*message.headers, *message.trailers)))
-    return any(map(_is_marked, values))
-
-
-def _is_marked(value: bytes) -> bool:
-    return REDACTION_MARK in value or _HMAC_MARK in value
+    return any(map(is_marked, values))
 
 
 def _socket_bytes(exchange: Exchange, *, is_read: bool) -> int:

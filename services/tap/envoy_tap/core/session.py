@@ -8,7 +8,7 @@ from typing import Self
 
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.node import NodeSelector
-from envoy_tap.core.predicate import Expr, matches
+from envoy_tap.core.predicate import Expr, Hiding, matches
 from envoy_tap.core.redaction.rules import Redaction
 
 
@@ -184,13 +184,19 @@ class Progress:
         self.state, self.approved_by = State.ACTIVE, by
 
     def judge(
-        self, exchange: Exchange, now_s: float, decided: str = "", *, forbidden: bool = False
+        self,
+        exchange: Exchange,
+        now_s: float,
+        decided: str = "",
+        hiding: Hiding | None = None,
+        *,
+        forbidden: bool = False,
     ) -> Verdict:
         """Decide about *exchange*, count it, and end the session when that uses it up.
 
-        *decided* is for `predicate.matches`; *forbidden*: a rule above all sessions says no.
+        *decided* and *hiding* are for `predicate.matches`; *forbidden*: a rule above all sessions says no.
         """
-        verdict = Verdict.FORBIDDEN if forbidden else self._verdict(exchange, now_s, decided)
+        verdict = Verdict.FORBIDDEN if forbidden else self._verdict(exchange, now_s, decided, hiding)
         self.counts["seen"] += 1
         self.counts[verdict] += 1
         if verdict is Verdict.OVER_LIMIT:
@@ -222,14 +228,14 @@ class Progress:
             now_s,
         )
 
-    def _verdict(self, exchange: Exchange, now_s: float, decided: str) -> Verdict:
+    def _verdict(self, exchange: Exchange, now_s: float, decided: str, hiding: Hiding | None) -> Verdict:
         session = self.session
         if self.at(now_s) is not State.ACTIVE:
             return Verdict.LATE
         if not session.nodes.selects_name(exchange.node):
             return Verdict.OTHER_NODE
         is_of_kind = (exchange.socket is not None) is session.socket
-        if not (is_of_kind and matches(session.predicate, exchange, decided)):
+        if not (is_of_kind and matches(session.predicate, exchange, decided, hiding)):
             return Verdict.UNMATCHED
         if int(now_s) != self._second:
             self._second, self._in_second = int(now_s), 0

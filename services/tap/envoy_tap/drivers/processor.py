@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from envoy_sidecar.transport.port import Peer, Service
-from envoy_tap.core.annotations import FACTS, SOURCE_ADDRESS, SOURCE_PRINCIPAL, told
+from envoy_tap.core.annotations import DECIDED, FACTS, SOURCE_ADDRESS, SOURCE_PRINCIPAL, told
 from envoy_tap.core.events import Event, Key, Kind, Piece, Side, StreamEnd
 from envoy_tap.core.exchange import Exchange, Message, Pairs
 from envoy_tap.core.policy import Policy
 from envoy_tap.core.predicate import early
-from envoy_tap.core.predicate.evaluator import TRACE_ID_BITS
+from envoy_tap.core.predicate.evaluator import TRACE_ID_BITS, decided
 from envoy_tap.core.response_flags import short_flags
 from envoy_tap.core.session import Session
 from envoy_tap.drivers.ext_proc import METADATA, Introduction
@@ -95,10 +95,11 @@ class Processor:
 
 @dataclass(slots=True)
 class _Want:
-    """A session that wants the exchange, and how much of it has been kept."""
+    """A session that wants the exchange, what it has decided before redaction, and how much has been kept."""
 
     session: Session
     key: Key
+    decided: str
     kept_bytes: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
 
 
@@ -127,9 +128,11 @@ class _Call:
         if part.kind is Kind.BODY:
             yield from self._body(part)
         else:
-            pairs = (*part.pairs, *_annotations(part)) if part.kind is Kind.HEADERS else part.pairs
+            beside = _annotations(part) if part.kind is Kind.HEADERS else ()
+            is_first = part.kind is Kind.HEADERS and part.side is Side.REQUEST
             for want in self._wants:
-                yield Piece(self.stream, want.key, part.side, part.kind, pairs=pairs)
+                found = told({DECIDED: want.decided}) if is_first else ()
+                yield Piece(self.stream, want.key, part.side, part.kind, pairs=(*part.pairs, *beside, *found))
         if part.ends:
             self._open.discard(part.side)
         if Side.RESPONSE not in self._open:
@@ -150,7 +153,7 @@ class _Call:
         )
         if self._policy.allows(seen):
             self._wants = [
-                _Want(session, Key(self._node, session.id, trace_id))
+                _Want(session, Key(self._node, session.id, trace_id), decided(session.predicate, seen))
                 for session in self._sessions
                 if early(session.predicate, seen) is not False
             ]

@@ -1,11 +1,11 @@
 """The predicate language: which exchanges a session wants.
 
 `parse` reads it, `printed` writes it canonically, `matches` decides over a whole exchange, `early` over a request's
-headers alone (None: it takes more), and `lua.compiled` gives the same early decision as Lua. The grammar is in
+headers alone as they were sent (None: it takes more), and `lua.compiled` gives the same early decision as Lua. The grammar is in
 docs/tap.md.
 """
 
-from envoy_tap.core.predicate.evaluator import early, matches
+from envoy_tap.core.predicate.evaluator import Hiding, early, matches
 from envoy_tap.core.predicate.model import And, Condition, Expr, Field, Not, Op, Or, all_of, any_of, none_of
 from envoy_tap.core.predicate.parser import MAX_CHARS, parse
 from envoy_tap.core.predicate.parts import collector_part, proxy_part
@@ -18,6 +18,7 @@ __all__ = [
     "Condition",
     "Expr",
     "Field",
+    "Hiding",
     "Not",
     "Op",
     "Or",

@@ -1,60 +1,97 @@
-"""Decides predicates, over a whole exchange or over what is seen early of it."""
+"""Decides predicates, over a whole exchange or over what is seen early of it.
 
-import ipaddress
-import operator
+By Kleene's three-valued logic: None is what nobody can know, since redaction took away what it depends on.
+"""
+
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 from envoy_tap.core.exchange import Exchange, Message, Pairs
+from envoy_tap.core.predicate.comparison import (
+    ORDER,
+    address_holds,
+    is_marked,
+    number_holds,
+    status_holds,
+    text_answer,
+    text_holds,
+    value_answers,
+    value_holds,
+)
 from envoy_tap.core.predicate.fields import Kind, header_name, is_early, spec_of
-from envoy_tap.core.predicate.jsonpath import MISSING, found_at, parsed
-from envoy_tap.core.predicate.model import And, Condition, Expr, Not, Op, Or, Scalar, conditions
-from envoy_tap.core.predicate.values import MILLION, any_case, regex, template
+from envoy_tap.core.predicate.jsonpath import MISSING, found_at, parsed, steps
+from envoy_tap.core.predicate.model import And, Condition, Expr, Not, Or, Scalar, conditions
+from envoy_tap.core.predicate.values import MILLION
 
-REDACTION_MARK = b"[redacted"
 TRACE_ID_BITS = 52
 
-_ORDER: dict[Op, Callable[[int, int], bool]] = {
-    Op.EQUALS: operator.eq,
-    Op.BELOW: operator.lt,
-    Op.AT_MOST: operator.le,
-    Op.ABOVE: operator.gt,
-    Op.AT_LEAST: operator.ge,
-}
-_COMPARISONS: dict[Op, Callable[[bytes, bytes], bool]] = {
-    Op.EQUALS: operator.eq,
-    Op.BEGINS: bytes.startswith,
-    Op.CONTAINS: operator.contains,
-}
 _EMPTY = Message()
-_NUMBER = re.compile(rb"[0-9]{1,9}")
-_IPV4_PEER = re.compile(rb"([0-9]{1,3}(?:\.[0-9]{1,3}){3}):[0-9]+")
-_IPV6_PEER = re.compile(rb"\[([0-9a-fA-F:.]+)(?:%[^\]]*)?\]:[0-9]+")
+_UNKNOWN = b"[redacted]"
+# What redaction may change.
+_REDACTED = frozenset({Kind.TEXT, Kind.BODY, Kind.JSON})
 
 
-def matches(expr: Expr, exchange: Exchange, decided: str = "") -> bool:
+class Hiding(Protocol):
+    """What redaction makes of texts before they are stored: `redaction.redactor.Redactor`."""
+
+    def header(self, name: str, value: bytes) -> bytes:
+        """Return *value* as it may be stored; *name* in lower case."""
+
+    def body(self, body: bytes, content_type: bytes, *, cut: bool = False) -> bytes:
+        """Return *body*, which is in no content encoding, as it may be stored."""
+
+
+def matches(expr: Expr, exchange: Exchange, decided: str = "", hiding: Hiding | None = None) -> bool:
     """Whether *exchange* fulfils *expr*; what is missing of it fulfils no condition.
 
     *decided* is what the proxy found before it redacted: `0` or `1` for each early condition in its order. It counts
-    where what arrived was redacted, and cannot be compared any more.
+    where what arrived was redacted. All other conditions see the exchange as *hiding* will have it stored (without one it
+    is stored so), whoever redacts and when; one that depends on what was replaced is undecided, and so is what follows
+    from it: then the answer is no, under a `not` too.
     """
-    view = _View(exchange)
+    arrived, stored = _View(exchange), _View(exchange, hiding)
     early_ones = iter(decided)
-
-    def decide(condition: Condition) -> bool:
+    cheap: list[bool | None] = []
+    for condition in conditions(expr):
         told = next(early_ones, "") if is_early(condition) else ""
-        if told and view.is_redacted(condition):
-            return told == "1"
-        return view.holds(condition)
+        if told and arrived.is_redacted(condition):
+            cheap.append(told == "1")
+        elif is_early(condition) or spec_of(condition.field).kind not in _REDACTED:
+            cheap.append(arrived.answer(condition))
+        else:
+            cheap.append(None)
+    found = _combined(expr, iter(cheap))
+    if found is not None:
+        return found
 
-    # All are decided, in their order: `decided` is read along with them.
-    answers = [decide(condition) for condition in conditions(expr)]
-    return bool(_combined(expr, iter(answers)))
+    def decide(condition: Condition, known: bool | None, wanted: bool) -> bool | None:
+        if known is not None or is_early(condition):
+            return known
+        # What is stored says less than what arrived, and never the contrary: where that does not help, redaction, which
+        # costs more, can't either.
+        holds = arrived.holds(condition)
+        helps = holds is wanted or arrived.is_broken(condition)
+        return stored.answer(condition) if helps else holds
+
+    answers = map(decide, conditions(expr), cheap, _wanted(expr))
+    return bool(_combined(expr, answers))
+
+
+def _wanted(expr: Expr, value: bool = True) -> Iterator[bool]:
+    """Yield for each condition whether it helps *expr* to be *value* by holding, or by not holding."""
+    match expr:
+        case Condition():
+            yield value
+        case Not(term):
+            yield from _wanted(term, not value)
+        case And(terms) | Or(terms):
+            for term in terms:
+                yield from _wanted(term, value)
 
 
 def early(expr: Expr, exchange: Exchange) -> bool | None:
-    """Return what the request's headers and connection alone decide about *expr*; None if it takes more."""
+    """Return what the request's headers and connection, as sent, decide about *expr*; None if it takes more."""
     view = _View(exchange)
     answers = [view.holds(each) if is_early(each) else None for each in conditions(expr)]
     return _combined(expr, iter(answers))
@@ -67,7 +104,6 @@ def decided(expr: Expr, exchange: Exchange) -> str:
 
 
 def _combined(expr: Expr, answers: Iterator[bool | None]) -> bool | None:
-    """Combine by Kleene's three-valued logic."""
     match expr:
         case Condition():
             return next(answers)
@@ -82,21 +118,43 @@ def _combined(expr: Expr, answers: Iterator[bool | None]) -> bool | None:
             return True if True in found else None if None in found else False
 
 
-class _View:
-    """An exchange as conditions see it; what is costly is done once."""
+def _any(answers: Iterable[bool | None]) -> bool | None:
+    found = set(answers)
+    return True if True in found else None if None in found else False
 
-    def __init__(self, exchange: Exchange) -> None:
+
+class _View:
+    """An exchange as conditions see it, by *hiding* if there is one; what is costly is done once."""
+
+    def __init__(self, exchange: Exchange, hiding: Hiding | None = None) -> None:
         self._exchange = exchange
+        self._hiding = hiding
         self._request = exchange.request or _EMPTY
         self._response = exchange.response or _EMPTY
+        self._bodies: dict[int, bytes] = {}
         self._json: dict[str, Any] = {}
 
     def is_redacted(self, condition: Condition) -> bool:
-        texts = self._texts(condition)
-        return any(text is not None and REDACTION_MARK in text for text in texts)
+        """Whether something was replaced in what *condition* compares."""
+        return any(text is not None and is_marked(text) for text in self._texts(condition))
+
+    def is_broken(self, condition: Condition) -> bool:
+        """Whether *condition* asks for JSON where there is none; redaction may make some of it."""
+        return spec_of(condition.field).kind is Kind.JSON and self._data(condition) is MISSING
+
+    def answer(self, condition: Condition) -> bool | None:
+        """Return whether *condition* holds; None where that depends on what was replaced."""
+        kind = spec_of(condition.field).kind
+        if kind is Kind.JSON:
+            return self._json_answer(condition)
+        if kind in {Kind.TRACE_ID, Kind.SAMPLE}:
+            return None if self.is_redacted(condition) else self.holds(condition)
+        if kind not in _REDACTED:
+            return self.holds(condition)
+        return _any(text_answer(text, condition) for text in self._texts(condition))
 
     def holds(self, condition: Condition) -> bool:  # noqa: PLR0911 - a line for each kind
-        value, op, name = condition.value, condition.op, condition.field.name
+        value, op = condition.value, condition.op
         match spec_of(condition.field).kind:
             case Kind.FIRST:
                 return True
@@ -104,20 +162,20 @@ class _View:
                 place = self._exchange.trace_id % (1 << TRACE_ID_BITS)
                 return place < _int(value) * (1 << TRACE_ID_BITS) // MILLION
             case Kind.STATUS:
-                return _status_holds(self._response.first(":status"), op, value)
+                return status_holds(self._response.first(":status"), op, value)
             case Kind.GRPC_STATUS:
-                return _number_holds(self._grpc_status(), op, _int(value))
+                return number_holds(self._grpc_status(), op, _int(value))
             case Kind.DURATION:
                 latency_us = round(self._exchange.latency_s * MILLION)
-                return not self._exchange.incomplete and _ORDER[op](latency_us, _int(value))
+                return not self._exchange.incomplete and ORDER[op](latency_us, _int(value))
             case Kind.ADDRESS:
-                return _address_holds(self._exchange.source_address.encode(), str(value))
+                return address_holds(self._exchange.source_address.encode(), str(value))
             case Kind.TRACE_ID:
                 return trace_id(self._request.headers) == str(value).encode()
             case Kind.JSON:
-                return self._json_holds(name, condition)
+                return self._json_holds(condition)
             case _:
-                return any(_text_holds(text, condition) for text in self._texts(condition))
+                return any(text_holds(text, condition) for text in self._texts(condition))
 
     def _texts(self, condition: Condition) -> Sequence[bytes | None]:  # noqa: C901, PLR0911 - a line for each field
         name, key = condition.field.name, condition.field.key
@@ -127,11 +185,11 @@ class _View:
             case "path":
                 return [self._path()]
             case "authority":
-                return [self._request.first(":authority")]
+                return [self._header(self._request, ":authority")]
             case "header":
-                return [joined(self._request.headers, header_name(key or ""))]
+                return [self._header(self._request, header_name(key or ""))]
             case "response.header":
-                return [joined(self._response.headers, key or "")]
+                return [self._header(self._response, key or "")]
             case "grpc.method":
                 return [self._grpc_method()]
             case "source.principal":
@@ -139,15 +197,37 @@ class _View:
             case "trace_id":
                 return [joined(self._request.headers, each) for each in ("traceparent", "x-b3-traceid", "b3")]
             case "body":
-                return [self._request.body, self._response.body]
-            case "request.body":
-                return [self._request.body]
-            case "response.body":
-                return [self._response.body]
+                return [self._body(self._request), self._body(self._response)]
+            case "request.body" | "request.json":
+                return [self._body(self._request)]
+            case "response.body" | "response.json":
+                return [self._body(self._response)]
         return []
 
+    def _header(self, message: Message, name: str) -> bytes | None:
+        if self._hiding is None:
+            return joined(message.headers, name)
+        hidden = [self._hiding.header(name, value) for each, value in message.headers if each == name]
+        return b",".join(hidden) if hidden else None
+
+    def _body(self, message: Message) -> bytes:
+        if self._hiding is None or not message.body:
+            return message.body
+        found = self._bodies.get(id(message))
+        if found is None:
+            found = self._bodies[id(message)] = self._hidden_body(self._hiding, message)
+        return found
+
+    def _hidden_body(self, hiding: Hiding, message: Message) -> bytes:
+        encoding = joined(message.headers, "content-encoding") or b"identity"
+        if encoding.lower() != b"identity":
+            # To open it takes long, and this is where nothing may.
+            return _UNKNOWN
+        content_type = joined(message.headers, "content-type") or b""
+        return hiding.body(message.body, content_type, cut=self._exchange.truncated)
+
     def _path(self) -> bytes | None:
-        path = self._request.first(":path")
+        path = self._header(self._request, ":path")
         return None if path is None else path.partition(b"?")[0]
 
     def _grpc_method(self) -> bytes | None:
@@ -161,85 +241,31 @@ class _View:
         found = joined(self._response.trailers, "grpc-status")
         return joined(self._response.headers, "grpc-status") if found is None else found
 
-    def _json_holds(self, name: str, condition: Condition) -> bool:
-        if name not in self._json:
-            self._json[name] = parsed((self._request if name == "request.json" else self._response).body)
-        data = self._json[name]
+    def _json_holds(self, condition: Condition) -> bool:
+        data = self._data(condition)
         if data is MISSING:
             return False
         found = found_at(data, condition.field.key or "")
-        if condition.op is Op.EXISTS:
-            return bool(found)
-        if condition.op is Op.EQUALS:
-            return any(_same(value, condition.value) for value in found)
-        texts = (value.encode(errors="replace") for value in found if isinstance(value, str))
-        return any(_text_holds(text, condition) for text in texts)
+        return any(value_holds(value, condition) for value in found)
+
+    def _json_answer(self, condition: Condition) -> bool | None:
+        data = self._data(condition)
+        if data is MISSING:
+            return None if self.is_redacted(condition) else False
+        return _any(value_answers(data, steps(condition.field.key or ""), condition))
+
+    def _data(self, condition: Condition) -> Any:
+        name = condition.field.name
+        if name not in self._json:
+            (body,) = self._texts(condition)
+            self._json[name] = parsed(body or b"")
+        return self._json[name]
 
 
 def joined(pairs: Pairs, name: str) -> bytes | None:
     """Return the values of the header *name* (lower case) joined by commas, as Envoy does; None without one."""
     values = [value for key, value in pairs if key == name]
     return b",".join(values) if values else None
-
-
-def _same(found: Any, wanted: Scalar) -> bool:
-    # In Python, True is 1; in JSON it is not.
-    if isinstance(found, bool) or isinstance(wanted, bool):
-        return found is wanted
-    return isinstance(found, str | int | float | None) and bool(found == wanted)
-
-
-def _text_holds(text: bytes | None, condition: Condition) -> bool:
-    if text is None:
-        return False
-    value = str(condition.value)
-    if condition.op is Op.MATCHES:
-        pattern = any_case(value) if condition.field.name == "authority" else value
-        return regex(pattern).fullmatch(text) is not None
-    wanted = value.encode()
-    if condition.field.name == "authority":
-        text, wanted = text.lower(), wanted.lower()
-    if condition.op is Op.LIKE:
-        return _like(text, template(value))
-    return condition.op is Op.EXISTS or _COMPARISONS[condition.op](text, wanted)
-
-
-def _like(path: bytes, segments: tuple[str, ...]) -> bool:
-    root, *given = path.split(b"/")
-    if root:
-        return False
-    if segments[-1] == "**":
-        segments = segments[:-1]
-        # `/a/**` is also /a/, and not /a.
-        if len(given) <= len(segments):
-            return False
-        given = given[: len(segments)]
-    return len(given) == len(segments) and all(
-        (segment == "*" and part != b"") or part == segment.encode()
-        for segment, part in zip(segments, given, strict=True)
-    )
-
-
-def _status_holds(status: bytes | None, op: Op, value: Scalar) -> bool:
-    if isinstance(value, str):
-        return (
-            status is not None and _NUMBER.fullmatch(status) is not None and status[:1] == value[:1].encode()
-        )
-    return _number_holds(status, op, _int(value))
-
-
-def _number_holds(number: bytes | None, op: Op, value: int) -> bool:
-    return number is not None and _NUMBER.fullmatch(number) is not None and _ORDER[op](int(number), value)
-
-
-def _address_holds(peer: bytes | None, network: str) -> bool:
-    found = _IPV4_PEER.fullmatch(peer or b"") or _IPV6_PEER.fullmatch(peer or b"")
-    if found is None:
-        return False
-    try:
-        return ipaddress.ip_address(found[1].decode()) in ipaddress.ip_network(network)
-    except ValueError:
-        return False
 
 
 def trace_id(headers: Pairs) -> bytes | None:

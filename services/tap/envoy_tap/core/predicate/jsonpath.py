@@ -39,11 +39,12 @@ def found_at(data: Any, path: str) -> list[Any]:
     """Return the values that *path* leads to."""
     values = [data]
     for step in steps(path):
-        values = [inner for value in values for inner in _inner(value, step)]
+        values = [found for value in values for found in inner(value, step)]
     return values
 
 
-def _inner(value: Any, step: Step) -> list[Any]:
+def inner(value: Any, step: Step) -> list[Any]:
+    """Return the values that one *step* leads to from *value*."""
     if isinstance(value, dict):
         return list(value.values()) if step == "*" else [value[step]] if step in value else []
     if isinstance(value, list):
