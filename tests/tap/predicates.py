@@ -131,6 +131,10 @@ _trace_headers = st.sampled_from(
         ("b3", b"a3ce929d0e0e4736-1-1"),
         ("traceparent", b"garbage"),
         ("x-b3-traceid", b"a3ce"),
+        ("x-request-id", b"3fa85f64-5717-4562-b3fc-2c963f66afa6"),
+        ("x-request-id", b"short"),
+        ("x-request-id", b"\xff any text that is longer than that"),
+        ("x-request-id", b""),
     ]
 )
 _header = st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES).map(str.encode) | st.binary(max_size=4))

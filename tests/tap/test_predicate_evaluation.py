@@ -1,12 +1,13 @@
 """A predicate means the same in the proxy and in the collector, as far as the proxy sees; and never less there."""
 
 import gzip
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
-from envoy_tap.core.exchange import Exchange, Message
+from envoy_tap.core.exchange import Exchange, Message, Pairs
 from envoy_tap.core.predicate import Expr, early, matches, parse
 from envoy_tap.core.predicate.evaluator import decided
 from envoy_tap.core.predicate.lua import compiled, decisions
@@ -249,6 +250,49 @@ def test_a_sample_is_a_share() -> None:
     step = (1 << 52) // 1000
     seen = [matches(parse("sample(2.5%)"), at(each * step + step // 2)) for each in range(1000)]
     assert seen.count(True) == 25
+
+
+TRACEPARENT = ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+B3 = ("x-b3-traceid", b"4BF92F3577B34DA6A3CE929D0E0E4736")
+REQUEST_ID = ("x-request-id", b"3fa85f64-5717-4562-b3fc-2c963f66afa6")
+
+
+@pytest.mark.parametrize(
+    ("headers", "percent"),
+    [
+        # Never to change: a trace passes proxies of several versions of this.
+        ((TRACEPARENT,), 41.51),
+        ((REQUEST_ID, B3), 41.51),
+        ((("b3", B3[1] + b"-1-1"),), 41.51),
+        ((REQUEST_ID,), 76.79),
+        ((("x-request-id", REQUEST_ID[1].replace(b"-4562", b"-9562")),), 76.79),
+    ],
+)
+def test_a_sample_has_all_of_a_trace_or_nothing(headers: Pairs, percent: float) -> None:
+    for trace_id in (0, (1 << 52) - 1):
+        seen = replace(at(trace_id), request=Message(headers))
+        for rate, is_in in ((percent + 0.01, True), (percent - 0.01, False)):
+            expr = parse(f"sample({rate:.2f}%)")
+            assert (in_proxy(expr, seen), early(expr, seen), matches(expr, seen)) == (is_in,) * 3
+
+
+def test_a_sample_of_ids_that_follow_each_other_is_a_share_of_them() -> None:
+    asked_of = [
+        replace(at(0), request=Message((("x-request-id", str(number).encode()),)))
+        for number in range(10_000, 11_000)
+    ]
+    for percent in (1, 10, 50):
+        found = sum(matches(parse(f"sample({percent}%)"), each) for each in asked_of)
+        assert 0.7 * 10 * percent < found < 1.3 * 10 * percent
+
+
+def test_a_sample_of_what_has_lost_its_id_is_undecided() -> None:
+    lost = replace(at(0), request=None)
+    masked = replace(at(0), request=Message((("traceparent", b"[redacted]"),)))
+    for seen in (lost, masked):
+        assert not matches(parse("sample(50%)"), seen)
+        assert not matches(parse("not sample(50%)"), seen)
+    assert matches(parse("sample(50%)"), masked, "1")
 
 
 def at(trace_id: int) -> Exchange:

@@ -89,7 +89,7 @@ setups = st.builds(Setup, cluster_name=printable, policy=st.just(Policy(("/a.b/{
 # What a script's head is made of, once its literals are taken out.
 WORDS = (
     "local function return end not and or nil true false P r SESSIONS NEVER_PATHS CLUSTER NODE_ID NODE_CLUSTER is begins"
-    " contains like exists below within bit id header method path authority grpc_method principal address trace_id tap_id"
+    " contains like exists below within bit place header method path authority grpc_method principal address trace_id tap_id"
     " expires_at body_cap rate headers query names paths card email jwt userinfo may decided"
 )
 CODE = re.compile(rf"\b(?:{'|'.join(WORDS.split())}|[0-9]+)\b|\.\.|[.,:={{}}()\[\]]|\s+")

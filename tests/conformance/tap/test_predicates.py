@@ -12,6 +12,7 @@ from tests.conformance.tap.checks import arm, halves, target
 from tests.conformance.tap.rigs import TRIED, rig
 
 # What is captured of one request: what the proxy can decide is as the client sent it, the rest as it is stored.
+TRACE = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 EXPECTED = {
     "header[host]=Shop.example": True,
     "header[host]~Shop.* and authority~'SHOP[.].*'": True,
@@ -28,6 +29,8 @@ EXPECTED = {
     "request.json[password]=hunter2": False,
     "not request.json[password]=other": False,
     "request.json[id]=7": True,
+    "sample(41.52%)": True,
+    "sample(41.51%)": False,
 }
 
 
@@ -47,7 +50,7 @@ async def test_a_predicate_captures_the_same_by_every_driver(
     async with rig(driver, tmp_path) as at:
         await arm(at, *sessions.values(), fence)
         at.upstream.answer = b"HTTP/1.1 200 OK\r\nset-cookie: session=1\r\ncontent-length: 4\r\n\r\npong"
-        headers = ("authorization: Basic abc", "content-type: application/json")
+        headers = ("authorization: Basic abc", "content-type: application/json", TRACE)
         body = b'{"id": 7, "password": "hunter2"}'
         await at.ask("POST /basic/bob@example.com HTTP/1.1", *headers, body=body, host="Shop.example")
         await at.ask("GET /fence HTTP/1.1")

@@ -1,6 +1,5 @@
 """What becomes of a trace in the agent: each session decides again over all of it, and gets it redacted."""
 
-import re
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,8 +16,6 @@ from envoy_tap.core.session import Session
 from envoy_tap.core.sockets import exchange_of_connection
 
 _MICROSECONDS = 1_000_000
-_DIGITS = TRACE_ID_BITS // 4
-_NOT_HEX = re.compile(rb"[^0-9a-fA-F]")
 
 
 class Judge:
@@ -42,7 +39,7 @@ class Judge:
         seen = Exchange(
             "",
             self._node,
-            _trace_id(trace.request),
+            secrets.randbits(TRACE_ID_BITS),
             trace.request,
             trace.response,
             now_s if trace.started_s is None else trace.started_s,
@@ -91,12 +88,6 @@ def _redacted(redactor: Redactor, exchange: Exchange) -> Exchange:
         return hidden if encoding.lower() == b"identity" else replace(hidden, body=message.body)
 
     return replace(exchange, request=half(exchange.request), response=half(exchange.response))
-
-
-def _trace_id(request: Message | None) -> int:
-    """Return 52 bits that are the same for equal request ids, and any for a request without."""
-    digits = _NOT_HEX.sub(b"", (request and request.first("x-request-id")) or b"")[:_DIGITS]
-    return int(digits, 16) if digits else secrets.randbits(TRACE_ID_BITS)
 
 
 def _cut(exchange: Exchange, most_bytes: int) -> Exchange:

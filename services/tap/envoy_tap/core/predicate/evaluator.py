@@ -25,6 +25,7 @@ from envoy_tap.core.predicate.model import And, Condition, Expr, Not, Or, Scalar
 from envoy_tap.core.predicate.values import MILLION
 
 TRACE_ID_BITS = 52
+PLACE_BITS = 32
 
 _EMPTY = Message()
 _UNKNOWN = b"[redacted]"
@@ -147,6 +148,8 @@ class _View:
         kind = spec_of(condition.field).kind
         if kind is Kind.JSON:
             return self._json_answer(condition)
+        if kind is Kind.SAMPLE and self._exchange.request is None and self._exchange.socket is None:
+            return None
         if kind in {Kind.TRACE_ID, Kind.SAMPLE}:
             return None if self.is_redacted(condition) else self.holds(condition)
         if kind not in _REDACTED:
@@ -159,8 +162,7 @@ class _View:
             case Kind.FIRST:
                 return True
             case Kind.SAMPLE:
-                place = self._exchange.trace_id % (1 << TRACE_ID_BITS)
-                return place < _int(value) * (1 << TRACE_ID_BITS) // MILLION
+                return self._place() < _int(value) * (1 << PLACE_BITS) // MILLION
             case Kind.STATUS:
                 return status_holds(self._response.first(":status"), op, value)
             case Kind.GRPC_STATUS:
@@ -195,7 +197,10 @@ class _View:
             case "source.principal":
                 return [self._exchange.source_principal.encode() or None]
             case "trace_id":
-                return [joined(self._request.headers, each) for each in ("traceparent", "x-b3-traceid", "b3")]
+                return [joined(self._request.headers, each) for each, _ in _TRACE_HEADERS]
+            case "sample":
+                ids = (_REQUEST_ID, *(each for each, _ in _TRACE_HEADERS))
+                return [joined(self._request.headers, each) for each in ids]
             case "body":
                 return [self._body(self._request), self._body(self._response)]
             case "request.body" | "request.json":
@@ -203,6 +208,15 @@ class _View:
             case "response.body" | "response.json":
                 return [self._body(self._response)]
         return []
+
+    def _place(self) -> int:
+        """Return where in 32 bits the trace stands; equal for all requests of it, by chance for one without any id."""
+        found = trace_id(self._request.headers)
+        if not found and (request_id := joined(self._request.headers, _REQUEST_ID)):
+            # Envoys write their reasons for tracing into it, each its own (UuidRequestIdConfig.pack_trace_reason).
+            found = request_id[:14] + request_id[15:]
+        chance = self._exchange.trace_id % (1 << TRACE_ID_BITS) >> (TRACE_ID_BITS - PLACE_BITS)
+        return _spread(found) if found else chance
 
     def _header(self, message: Message, name: str) -> bytes | None:
         if self._hiding is None:
@@ -277,10 +291,20 @@ def trace_id(headers: Pairs) -> bytes | None:
     return None
 
 
+def _spread(text: bytes) -> int:
+    """Return a hash of 32 bits; all proxies must have the same, now and later: slot/predicate.lua has it, too."""
+    found = 0
+    for byte in text:
+        found = (found * 65599 + byte) % (1 << PLACE_BITS)
+    # By the golden ratio, so that numbers which follow each other spread evenly.
+    return found * 0x9E3779B9 % (1 << PLACE_BITS)
+
+
 def _int(value: Scalar) -> int:
     return int(value or 0)
 
 
+_REQUEST_ID = "x-request-id"
 # W3C Trace Context 3.2.1; B3 multiple and single headers.
 _TRACE_HEADERS = (
     ("traceparent", re.compile(rb"[0-9a-fA-F]{2}-([0-9a-fA-F]{32})-")),

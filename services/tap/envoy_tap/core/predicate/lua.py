@@ -6,7 +6,7 @@ as escaped literals.
 
 import ipaddress
 
-from envoy_tap.core.predicate.evaluator import TRACE_ID_BITS
+from envoy_tap.core.predicate.evaluator import PLACE_BITS
 from envoy_tap.core.predicate.fields import header_name, is_early
 from envoy_tap.core.predicate.model import And, Condition, Expr, Not, Op, Or, conditions
 from envoy_tap.core.predicate.values import MILLION, template
@@ -76,7 +76,7 @@ def _condition(condition: Condition) -> str:
     name, value = condition.field.name, condition.value
     match name:
         case "sample":
-            return f"P.below(r:id(), {int(value or 0) * (1 << TRACE_ID_BITS) // MILLION})"
+            return f"P.below(r:place(), {int(value or 0) * (1 << PLACE_BITS) // MILLION})"
         case "trace_id":
             return f"P.is(r:trace_id(), {quoted(str(value))})"
         case "source.address":
