@@ -2,8 +2,28 @@
 
 from collections.abc import Callable
 
+MOST_STEPS = 1 << 18
+"""How much is done for one body, step by step: about a second's work."""
+
 Replace = Callable[[bytes], bytes]
 """What takes a secret's place; a placeholder that is there already is its own."""
+
+
+class TooMuchError(Exception):
+    """To look into all of a body would take too long; nothing of it may be shown."""
+
+
+class Steps:
+    """Counts down what is done for one body; raises TooMuchError when that was enough."""
+
+    def __init__(self) -> None:
+        self._left = MOST_STEPS
+
+    def take(self) -> None:
+        """Do one step more."""
+        self._left -= 1
+        if self._left < 0:
+            raise TooMuchError
 
 
 class Editor:

@@ -3,12 +3,16 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from envoy_tap.core.predicate.jsonpath import Step, steps
-from envoy_tap.core.redaction.editor import Editor, Replace
+from envoy_tap.core.redaction.editor import Editor, Replace, Steps
 from envoy_tap.core.redaction.names import Names
 
 _MAX_DEPTH = 64
+# What one match may take: no other thread gets its turn meanwhile.
+_STRETCH_BYTES = 64 << 10
+_STRETCH_DEPTH = 4
 _VISIBLE = re.compile(rb"[^ \t\n\v\f\r]")
 _COLON = re.compile(rb"[ \t\n\v\f\r]*:")
 _QUOTE = re.compile(rb"[\"\\]")
@@ -24,6 +28,9 @@ class _Level:
     is_object: bool
     wants_key: bool
     key: bytes | int | None
+    # Whether a path may lead to something below, and whether that is seen by its next member's name.
+    is_on_path: bool
+    is_known_by_name: bool
 
 
 class _Broken(Exception):  # noqa: N818 - no error: a turn that the reading takes
@@ -40,24 +47,57 @@ def json_paths(paths: Sequence[str]) -> list[tuple[bytes | int, ...]]:
 
 
 def hide_json(
-    text: bytes, names: Names, paths: Sequence[tuple[bytes | int, ...]], replace: Replace, *, declared: bool
+    text: bytes,
+    names: Names,
+    paths: Sequence[tuple[bytes | int, ...]],
+    replace: Replace,
+    steps: Steps,
+    *,
+    declared: bool,
 ) -> bytes:
-    """Return *text* without the values of these members.
+    """Return *text* without the values of these members; raises TooMuchError when that takes too many *steps*.
 
     *declared*: it says that it is JSON, so that what can't be read of it is not let through.
     """
-    return _Reader(text, names, paths, replace).read(declared=declared)
+    return _Reader(text, names, paths, replace, steps).read(declared=declared)
+
+
+@lru_cache(maxsize=64)
+def _stretches(names: Names) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """Return what fits the longest stretch without a secret: of an array's elements, and of an object's members.
+
+    They take only what the reader would pass over token by token; it goes on by itself where they end. No part of
+    them is ever tried twice, so that their time is linear.
+    """
+    blank = rb"[ \t\n\v\f\r]*+"
+    no_secret = rb"(?!(?i:%s)\")" % b"|".join(map(re.escape, sorted(names))) if names else b""
+    key = rb"\"%s[^\"\\]*+\"" % no_secret
+    value = plain = rb"\"(?:[^\"\\]++|\\.)*+\"|[^ \t\n\v\f\r,:\[\]{}\"]++"
+    elements = members = b""
+    for _ in range(_STRETCH_DEPTH + 1):
+        elements = rb"(?:[^\"\[\]{}:]++|%s)*+" % value
+        members = rb"(?:%s%s%s:%s(?>%s)%s(?:,|(?=})))*+" % (blank, key, blank, blank, value, blank)
+        value = rb"%s|\[%s\]|{%s%s}" % (plain, elements, members, blank)
+    return re.compile(elements, re.DOTALL), re.compile(members, re.DOTALL)
 
 
 class _Reader:
     def __init__(
-        self, text: bytes, names: Names, paths: Sequence[tuple[bytes | int, ...]], replace: Replace
+        self,
+        text: bytes,
+        names: Names,
+        paths: Sequence[tuple[bytes | int, ...]],
+        replace: Replace,
+        steps: Steps,
     ) -> None:
         self._text = text
         self._names = names
         self._paths = paths
         self._edit = Editor(text, replace)
         self._replace = replace
+        self._steps = steps
+        known = (step for path in paths for step in path if isinstance(step, bytes))
+        self._elements, self._members = _stretches(names.union(known))
         self._stack: list[_Level] = []
         self._hidden: int | None = None
         self._hidden_depth = 0
@@ -66,14 +106,35 @@ class _Reader:
     def read(self, *, declared: bool) -> bytes:
         try:
             while found := _VISIBLE.search(self._text, self._at):
+                self._steps.take()
                 self._at = found.start()
-                self._one(found[0])
+                if found[0] in b"]}" or not self._stretch():
+                    self._one(found[0])
         except _Broken:
             if self._hidden is None and declared:
                 self._edit.hide(self._at, len(self._text))
         if self._hidden is not None:
             self._hide(self._hidden, len(self._text))
         return self._edit.done()
+
+    def _stretch(self) -> bool:
+        """Pass over what holds nothing to hide; whether there was any of it."""
+        top = self._stack[-1] if self._stack else None
+        if top is None or len(self._stack) + _STRETCH_DEPTH > _MAX_DEPTH:
+            return False
+        if top.is_on_path and not top.is_known_by_name and self._hidden is None:
+            return False
+        if top.is_object and not top.wants_key:
+            return False
+        fitting = self._members if top.is_object else self._elements
+        found = fitting.match(self._text, self._at, self._at + _STRETCH_BYTES)
+        if found is None or found.end() == self._at:
+            return False
+        self._at = found.end()
+        if top.is_object:
+            # A member without a comma is the last one.
+            top.wants_key = self._text[self._at - 1 : self._at] == b","
+        return True
 
     def _one(self, char: bytes) -> None:
         top = self._stack[-1] if self._stack else None
@@ -122,7 +183,11 @@ class _Reader:
             self._hidden, self._hidden_depth = self._at, len(self._stack)
         if len(self._stack) >= _MAX_DEPTH or (top is not None and top.wants_key):
             raise _Broken
-        self._stack.append(_Level(is_object, wants_key=is_object, key=None if is_object else 0))
+        leading = self._leading(is_object=is_object) if top is None or top.is_on_path else set()
+        key = None if is_object else 0
+        self._stack.append(
+            _Level(is_object, is_object, key, bool(leading), is_object and b"*" not in leading)
+        )
         self._at += 1
 
     def _close(self) -> None:
@@ -156,6 +221,17 @@ class _Reader:
         return len(path) == len(self._stack) and all(
             step in (b"*", level.key) for step, level in zip(path, self._stack, strict=True)
         )
+
+    def _leading(self, *, is_object: bool) -> set[bytes | int]:
+        """Return the steps by which paths lead on into the object or array that begins here."""
+        depth = len(self._stack)
+        return {
+            path[depth]
+            for path in self._paths
+            if len(path) > depth
+            and (path[depth] == b"*" or isinstance(path[depth], bytes) is is_object)
+            and all(step in (b"*", level.key) for step, level in zip(path, self._stack, strict=False))
+        }
 
     def _hide(self, start: int, end: int) -> None:
         value = self._text[start:end]

@@ -141,10 +141,9 @@ def _cut_tail(text: bytes) -> bytes:
 def _cards(text: bytes, replace: Replace, *, cut: bool) -> bytes:
     edit, at = Editor(text, replace), 0
     text = _without_escapes(text)
-    if not (_CUT_DIGITS if cut else _MANY_DIGITS).search(text):
-        return edit.done()
     end = len(text) - len(_cut_tail(text)) if cut else None
-    while first := _DIGITS.search(text, at):
+    enough = _CUT_DIGITS if cut else _MANY_DIGITS
+    while (found := enough.search(text, at)) and (first := _DIGITS.match(text, found.start())):
         groups = [first.span()]
         while following := _NEXT_GROUP.match(text, groups[-1][1]):
             groups.append(following.span(1))
