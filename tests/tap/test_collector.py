@@ -249,6 +249,32 @@ async def test_a_fault_in_one_exchange_costs_only_those_with_it(sink: MemorySink
     assert intake.lost == [(1, Loss.SINK_ERROR)]
 
 
+async def test_the_end_of_the_service_does_not_wait_for_all_that_is_queued(
+    sink: MemorySink, caplog: pytest.LogCaptureFixture
+) -> None:
+    intake = Keeping()
+    sink.released.clear()
+
+    async def release() -> None:
+        # The sink is busy when the time is up: it is not waited for to be given everything.
+        for _ in range(100):
+            await asyncio.sleep(0)
+        sink.released.set()
+
+    async with Collector(sink, intake=intake, flush_s=0.0) as collector:
+        await send_exchange(collector, 0)
+        await asyncio.to_thread(sink.entered.wait, 30)
+        for trace_id in range(1, 101):
+            await send_exchange(collector, trace_id)
+        releasing = asyncio.create_task(release())
+    await releasing
+    assert [stored.trace_id for stored in sink.stored] == [0]
+    assert [trace_id for trace_id, _ in intake.kept] == [0]
+    assert intake.lost == [(trace_id, Loss.STOPPED) for trace_id in range(1, 101)]
+    assert collector.dropped.counts == {("stopped",): 100}
+    assert "100 exchanges were not stored" in caplog.text
+
+
 async def test_a_thousand_streams_at_once_are_sorted_out(sink: MemorySink) -> None:
     async with Collector(sink) as collector:
         await asyncio.gather(*(send_exchange(collector, trace_id) for trace_id in range(500)))

@@ -66,7 +66,7 @@ class Collector:
     """Assembles exchanges from all streams and has one task write them to *sink*, in a thread.
 
     Used as `async with collector:`, left after the transport has stopped; on leaving, what is still open is stored
-    as incomplete and *sink* is closed. *intake* decides what is stored of it; without one all is, as it came.
+    as incomplete and *sink* is closed; that takes `flush_s` seconds, what is not stored by then is lost. *intake* decides what is stored of it; without one all is, as it came.
     The queue between holds at most *max_queued* exchanges and *max_queued_bytes*; what comes when it is full is
     dropped. `exchanges` counts what was assembled by outcome (`complete`, `truncated`, or `incomplete`, which may be
     truncated as well), `dropped` what was lost by reason (events.Loss); what was handed to a sink that
@@ -82,6 +82,7 @@ class Collector:
         intake: Intake | None = None,
         max_queued: int = 1024,
         max_queued_bytes: int = 64 << 20,
+        flush_s: float = 10.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.exchanges = Tally("tap.exchanges", "Exchanges assembled, by outcome.", ("outcome",))
@@ -99,6 +100,8 @@ class Collector:
         self._max_queued_bytes = max_queued_bytes
         self._arrived = asyncio.Event()
         self._stopping = False
+        self._giving_up = False
+        self.flush_s = flush_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
@@ -171,6 +174,9 @@ class Collector:
         self.flush()
         self._stopping = True
         self._arrived.set()
+        await asyncio.wait((writer,), timeout=self.flush_s)
+        # The exchange that is being redacted is finished: no thread can be ended.
+        self._giving_up = True
         await asyncio.gather(writer, expirer, return_exceptions=True)
         await asyncio.to_thread(self._sink.close)
 
@@ -196,7 +202,7 @@ class Collector:
             self._arrived.set()
 
     async def _write_all(self) -> None:
-        while self._queue or not self._stopping:
+        while (self._queue or not self._stopping) and not self._giving_up:
             if not self._queue:
                 self._arrived.clear()
                 await self._arrived.wait()
@@ -205,9 +211,10 @@ class Collector:
             await self._write(batch)
             if len(self._queue) < _MAX_BATCH and not self._stopping:
                 await asyncio.sleep(_WRITE_INTERVAL_S)
+        self._give_up([self._queue.popleft() for _ in range(len(self._queue))])
 
     async def _write(self, queued: Sequence[tuple[Exchange, int]]) -> None:
-        while queued:
+        while queued and not self._giving_up:
             outcomes = await asyncio.to_thread(self._store, [exchange for exchange, _ in queued])
             for (exchange, size_bytes), outcome in zip(queued, outcomes, strict=False):
                 self._queued_bytes -= size_bytes
@@ -217,6 +224,17 @@ class Collector:
                     self._lose(outcome)
                     self._intake.lose(exchange, outcome)
             queued = queued[len(outcomes) :]
+        self._give_up(queued)
+
+    def _give_up(self, queued: Sequence[tuple[Exchange, int]]) -> None:
+        for exchange, size_bytes in queued:
+            self._queued_bytes -= size_bytes
+            self._lose(Loss.STOPPED)
+            self._intake.lose(exchange, Loss.STOPPED)
+        if queued:
+            LOG.warning(
+                "tap: %d exchanges were not stored in the time that the service had left", len(queued)
+            )
 
     def _store(self, batch: Sequence[Exchange]) -> Sequence[Kept | Loss]:
         """Store the first ones of *batch*, one at least, and return what became of each."""
@@ -224,6 +242,8 @@ class Collector:
         part_bytes = 0
         # Whatever goes wrong with one exchange or one part, the next may go well; the collector outlives it.
         for exchange in batch:
+            if part and self._giving_up:
+                break
             try:
                 part.append(self._intake.redacted(exchange))
             except Exception:

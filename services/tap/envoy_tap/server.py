@@ -45,6 +45,8 @@ from envoy_tap.whole_streams import WholeStreams
 LOG = logging.getLogger(__name__)
 
 _WITHDRAWAL_S = 1.0
+# What is left of the drain time for the exchange that is being redacted, and to store what was counted.
+_LAST_S = 2.0
 
 
 class TapSidecar:
@@ -96,6 +98,7 @@ class TapSidecar:
             self.ecds.service(),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ends_at_s: float | None = None
         self.watched: Sequence[Path] = [*self._authority.files, *filter(None, [settings.policy])]
         self.tallies = (
             self._collector.exchanges,
@@ -193,6 +196,8 @@ class TapSidecar:
 
     async def drain(self) -> None:
         """Withdraw all sessions from the proxies, which would otherwise keep them until their time to live ends."""
+        loop = asyncio.get_running_loop()
+        self._ends_at_s = loop.time() + self._settings.drain_delay + self._settings.drain_time
         if self._own is not None:
             with suppress(KeyError, OSError):
                 await self._recorder.by_service("stop", self._own.id, why=END_OF_SERVICE)
@@ -203,7 +208,10 @@ class TapSidecar:
         await self.ecds.end(_WITHDRAWAL_S)
 
     async def stop(self) -> None:
-        """Write what has been collected, and store what was counted."""
+        """Write what has been collected, as long as the drain time goes, and store what was counted."""
+        if self._ends_at_s is not None:
+            left_s = self._ends_at_s - asyncio.get_running_loop().time()
+            self._collector.flush_s = max(left_s - _LAST_S, left_s / 2, 0.0)
         await self._running.aclose()
         await self.registry.save_all()
         await asyncio.to_thread(self._storage.close)

@@ -103,3 +103,4 @@ class Loss(StrEnum):
     STORE_FULL = "store_full"
     OVER_LIMIT = "over_limit"
     DELETED = "deleted"
+    STOPPED = "stopped"
