@@ -204,11 +204,19 @@ async def test_a_predicate_is_checked_and_told_apart(tmp_path: Path) -> None:
             "predicate": 'path ^= "/" and status = 5xx',
             "proxy": 'path ^= "/"',
             "collector": "status = 5xx",
+            "warnings": [],
         }
         assert (await client.post("/api/v1/preview", json=asked)).json() == {"of": 2, "matches": 1}
         refused = await client.post("/api/v1/predicate", json={"predicate": "path^=/ and\nstat=1"})
         assert (refused.status_code, refused.json()["error"]["position"]) == (422, 12)
         assert (await client.post("/api/v1/predicate", json={"x": 1})).status_code == 422
+        asked = {"predicate": 'path~"/u/bob@example[.]com" and header[x-pin]~1'}
+        found = (await client.post("/api/v1/predicate", json=asked)).json()
+        began = (await client.post(URL, json={**WHY, **asked})).json()
+        assert found["warnings"] == began["warnings"]
+        assert [text.partition(" looks for what is redacted")[0] for text in found["warnings"]] == [
+            'path ~ "/u/bob@example[.]com"'
+        ]
         asked = {"predicate": "path^=/ and header[cookie] *= sid"}
         for url, body in (("/api/v1/predicate", asked), (URL, {**WHY, **asked})):
             refused = await client.post(url, json=body)

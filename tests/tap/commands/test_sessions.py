@@ -71,6 +71,13 @@ def test_options_and_predicate_become_one_predicate(shell: Shell) -> None:
     assert found["redaction"]["paths"] == ["a.b[0]"]
 
 
+def test_what_will_be_undecided_is_said_and_what_was_started_is_what_is_written(shell: Shell) -> None:
+    ran = shell("start", "body*=bob@example.com", "--reason", "x", "--detach")
+    assert ran.code == 0
+    assert len(ran.out) == len("0123456789ab\n")
+    assert ran.err.startswith('warning: body *= "bob@example.com" looks for what is redacted')
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -11,6 +11,7 @@ from envoy_tap.api import asked
 from envoy_tap.api.answers import JSONAnswer
 from envoy_tap.api.desk import Desk
 from envoy_tap.archive import Archive
+from envoy_tap.core.blind import warnings
 from envoy_tap.core.decode import Schema, as_object, decoded
 from envoy_tap.core.predicate import collector_part, printed, proxy_part
 from envoy_tap.core.record import exchange_of, summary
@@ -56,7 +57,8 @@ class ExchangeRoutes:
         """POST /predicate: as a session could have it, with the redaction of all."""
         found = await asked.predicate_in_body(request, self._desk.registry.refusal(Redaction()))
         parts = {"predicate": found, "proxy": proxy_part(found), "collector": collector_part(found)}
-        return JSONAnswer({name: printed(part) for name, part in parts.items()})
+        told = warnings(found, Redaction())
+        return JSONAnswer({**{name: printed(part) for name, part in parts.items()}, "warnings": told})
 
     async def preview(self, request: Request, person: Person) -> Response:
         """POST /preview."""

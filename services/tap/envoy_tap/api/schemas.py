@@ -13,6 +13,10 @@ _COUNT: Schema = {"type": "integer", "minimum": 0}
 _NUMBER: Schema = {"type": "number"}
 _FLAG: Schema = {"type": "boolean"}
 _TEXTS: Schema = {"type": "array", "items": _TEXT}
+_WARNINGS: Schema = {
+    **_TEXTS,
+    "description": "Of conditions that look for what is redacted before they are judged.",
+}
 
 
 def _or_null(schema: Schema) -> Schema:
@@ -134,7 +138,7 @@ SCHEMAS: Mapping[str, Schema] = {
                 "description": "What the one who asks may do to it, in whatever state it is.",
             },
         },
-        {"reached": {"type": "array", "items": _object(_SLOT)}},
+        {"reached": {"type": "array", "items": _object(_SLOT)}, "warnings": _WARNINGS},
     ),
     "Sessions": _object({"sessions": _list_of("Session")}),
     "Summary": _object(
@@ -190,7 +194,7 @@ SCHEMAS: Mapping[str, Schema] = {
         }
     ),
     "PredicateRequest": {**_object({"predicate": _TEXT}), "additionalProperties": False},
-    "Predicate": _object({"predicate": _TEXT, "proxy": _TEXT, "collector": _TEXT}),
+    "Predicate": _object({"predicate": _TEXT, "proxy": _TEXT, "collector": _TEXT, "warnings": _WARNINGS}),
     "Preview": _object({"of": _COUNT, "matches": _COUNT}),
     "Nodes": _object({"nodes": {"type": "array", "items": _object({**_SLOT, "sessions": _TEXTS})}}),
     "ReplayRequest": {**_object({"to": _TEXT}, {"force": _FLAG}), "additionalProperties": False},

@@ -13,6 +13,7 @@ from envoy_tap.api import asked
 from envoy_tap.api.answers import JSONAnswer
 from envoy_tap.api.desk import Desk
 from envoy_tap.audit.told import target
+from envoy_tap.core.blind import warnings
 from envoy_tap.core.session import Progress, Session
 from envoy_tap.core.spec import as_object
 
@@ -52,7 +53,7 @@ class SessionRoutes:
         )
 
     async def start(self, request: Request, person: Person) -> Response:
-        """POST /sessions."""
+        """POST /sessions; `warnings` tell what of its predicate may be undecided."""
 
         async def agreed(asked_for: Session) -> Session:
             granted = self._desk.authority.rules.granted(person, asked_for)
@@ -61,7 +62,9 @@ class SessionRoutes:
             return session
 
         progress = await self._desk.registry.start(await asked.body(request), person.name, agreed)
-        return JSONAnswer(self._shown(person, progress), 201)
+        session = progress.session
+        told = warnings(session.predicate, session.redaction)
+        return JSONAnswer({**self._shown(person, progress), "warnings": told}, 201)
 
     async def show(self, request: Request, person: Person) -> Response:
         """GET /sessions/{id}; `reached` are the proxies that were sent it."""

@@ -53,6 +53,8 @@ def start(
                 "socket": capture.socket,
             }
         )
+        for each in session.get("warnings", ()):
+            note(plain(f"warning: {each}"))
         if session["state"] == "waiting":
             note(waiting_text(session))
         if detach:

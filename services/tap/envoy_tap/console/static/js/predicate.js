@@ -34,7 +34,7 @@ export function narrowed(predicate, condition) {
   return /\bor\b/.test(predicate) ? `(${predicate}) and ${condition}` : `${predicate} and ${condition}`;
 }
 
-/** Ask the service what it reads in `text`: `{predicate, proxy, collector}`, or null once `signal` aborts. */
+/** Ask the service what it reads in `text`: `{predicate, proxy, collector, warnings}`, or null once `signal` aborts. */
 export async function read(api, text, signal) {
   try {
     return await api.post("/predicate", { predicate: text }, signal);

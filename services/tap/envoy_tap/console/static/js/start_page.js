@@ -71,11 +71,12 @@ export function startPage({ api, me, may, view }) {
     const rows = [
       ["In the proxy", read ? part(read.proxy, "all requests") : "–", "decided before a byte leaves it"],
       ["In the collector", read ? part(read.collector, "nothing is left to decide") : "–", read && read.collector !== "all" && "the proxy sends all that its part lets through"],
+      ...(read?.warnings ?? []).map((text) => ["Mind", "", text]),
       ["Reaches", nodes.reach(), ""],
       ["Ends", `after ${span(limits.duration_s.value())}, or ${count(limits.exchanges.value(), "exchange")}, or ${bytes(limits.bytes.value())}`, "whichever comes first, in the proxy too"],
       ["Redacts", "credentials, tokens, cards, e-mail addresses", placeholders.checked ? "in the collector; equal secrets get equal placeholders" : "in the proxy, before anything leaves it"],
     ];
-    fill(happens, rows.map(([name, text, more]) => h("div", {}, h("dt", {}, name), h("dd", {}, h("code", {}, text), more && h("small", {}, more)))));
+    fill(happens, rows.map(([name, text, more]) => h("div", {}, h("dt", {}, name), h("dd", {}, text && h("code", {}, text), more && h("small", {}, more)))));
   }
 
   async function prepare() {
