@@ -279,6 +279,7 @@ REFUSED_WHEN_POSTED = {
 # All that a match can say, at its edges.
 TAKEN: list[Config] = [
     ANY,
+    {"any_match": "yes"},
     {"not_match": ANY},
     {"and_match": {"rules": [ANY, ANY]}},
     by_header(),

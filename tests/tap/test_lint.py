@@ -40,6 +40,7 @@ from tests.tap.lint_cases import (
 )
 
 ABORTED = -6
+OVERFLOWED = -11
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,18 @@ def test_a_field_that_is_there_twice_hides_nothing(processes: Processes) -> None
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.post(f"http://127.0.0.1:{envoy.admin_port}/tap", content=body, timeout=30)
     assert envoy.process.wait(30) == ABORTED
+
+
+def test_an_alias_within_what_it_names_is_not_clean_for_envoy_reads_on_until_its_stack_ends(
+    processes: Processes, tmp_path: Path
+) -> None:
+    envoy, body = on_demand(processes), "config_id: on-demand\ntap_config: &a {match: {not_match: *a}}\n"
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.post(f"http://127.0.0.1:{envoy.admin_port}/tap", content=body, timeout=30)
+    assert envoy.process.wait(30) == OVERFLOWED
+    file = tmp_path / "endless.yaml"
+    file.write_text(body, "utf-8")
+    assert lint(file) == 2
 
 
 def test_both_spellings_of_fields_and_numbers_of_enums_are_read_with_their_place(tmp_path: Path) -> None:

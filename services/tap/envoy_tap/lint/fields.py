@@ -8,6 +8,7 @@ from envoy_sidecar.config.findings import Finding, Position, Severity
 
 ABORTS = "a stock Envoy aborts on this"
 REFUSED = "Envoy refuses this"
+_TRUE = {"true", "yes", "y", "on"}
 
 
 def field(node: Node | None, *path: str) -> Node | None:
@@ -66,6 +67,11 @@ def text(node: Node | None, name: str) -> str:
     """Return the text at *name* below *node*; empty where there is none."""
     found = scalar(node, name)
     return found if isinstance(found, str) else ""
+
+
+def truth(node: Node | None, name: str) -> bool:
+    """Whether what is at *name* below *node* is true to Envoy, which takes YAML 1.1's words for it, in quotes too."""
+    return str(scalar(node, name)).lower() in _TRUE
 
 
 def items(node: Node | None) -> Sequence[Node]:

@@ -7,7 +7,7 @@ import re2
 from envoy_sidecar.config.documents import Node
 from envoy_sidecar.config.findings import Finding
 from envoy_tap.core.predicate.values import regex
-from envoy_tap.lint.fields import REFUSED, field, finding, items, text, unknown
+from envoy_tap.lint.fields import REFUSED, field, finding, items, text, truth, unknown
 
 _SETS = ("and_match", "or_match")
 _FEWEST = 2
@@ -35,7 +35,7 @@ def match(node: Node, *, by_admin: bool) -> Iterator[Finding]:
 
 
 def _condition(node: Node, kind: str, inner: Node, *, by_admin: bool) -> Iterator[Finding]:
-    if kind == "any_match" and inner.scalar is not True:
+    if kind == "any_match" and not truth(node, kind):
         yield finding(node, kind, f"{REFUSED}: any_match can only be true", "write not_match around it")
     elif kind == "not_match":
         yield from match(inner, by_admin=by_admin)

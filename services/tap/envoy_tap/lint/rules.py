@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from envoy_sidecar.config.documents import Node
 from envoy_sidecar.config.findings import Finding
-from envoy_tap.lint.fields import ABORTS, REFUSED, field, finding, mappings, scalar, text, twice
+from envoy_tap.lint.fields import ABORTS, REFUSED, field, finding, mappings, scalar, text, truth, twice
 from envoy_tap.lint.matches import match
 from envoy_tap.lint.posted import matchers
 from envoy_tap.lint.sinks import cut, output_config
@@ -109,13 +109,13 @@ def _tap_config(config: Node, *, by_admin: bool, native: bool) -> Iterator[Findi
 
 
 def _matches_nothing(config: Node) -> bool:
-    return scalar(field(config, "match", "not_match"), "any_match") is True
+    return truth(field(config, "match", "not_match"), "any_match")
 
 
 def _ext_proc(filter_: Node) -> Iterator[Finding]:
-    if scalar(filter_, "observability_mode") is not True:
+    if not truth(filter_, "observability_mode"):
         return
-    if scalar(filter_, "failure_mode_allow") is not True:
+    if not truth(filter_, "failure_mode_allow"):
         message = "requests fail when the tap service is not there"
         yield finding(filter_, "observability_mode", message, "write failure_mode_allow: true")
     for name in ("request_body_mode", "response_body_mode"):

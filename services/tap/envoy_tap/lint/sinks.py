@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from envoy_sidecar.config.documents import Node
 from envoy_sidecar.config.findings import Finding
-from envoy_tap.lint.fields import ABORTS, REFUSED, field, finding, items, number, scalar, text
+from envoy_tap.lint.fields import ABORTS, REFUSED, field, finding, items, number, text, truth
 
 # envoy.config.tap.v3.OutputSink.Format
 _FORMATS = (
@@ -38,7 +38,7 @@ def output_config(output: Node, *, by_admin: bool, native: bool) -> Iterator[Fin
 
 def cut(output: Node) -> Iterator[Finding]:
     """Yield that bodies are cut where nothing says how much of them is wanted."""
-    if not scalar(output, "streaming") and all(field(output, name) is None for name in _LIMITS):
+    if not truth(output, "streaming") and all(field(output, name) is None for name in _LIMITS):
         hint = f"write {_LIMITS[0]} (of requests) and {_LIMITS[1]}, such as 65536"
         yield finding(output, "sinks", "each body is cut at 1 KiB", hint, "warning")
 
