@@ -105,6 +105,7 @@ types = st.sampled_from(
     [
         b"application/json",
         b"text/plain",
+        b"application/grpc",
         b"application/x-www-form-urlencoded",
         b"Multipart/form-data; boundary=b",
         b"",

@@ -71,7 +71,7 @@ local function cards(text, cut)
         local ends_alone = not find(text, "^[%w_]", stop + 1)
         if is_cut or (ends_alone and is_card(sub(digits, 1, ends[k][2]))) then
           found = ends[k][1]
-          edit.replace(groups[i][1], stop, MASK)
+          edit.hide(groups[i][1], stop)
           break
         end
       end
@@ -113,7 +113,7 @@ local function users(text, cut)
     local user = match(sub(text, scheme + 1, stop), "^(.*)@")
     -- A password without the @ that the cut took off looks like a port.
     if not user and cut and stop == #text and find(text, ":", scheme + 1, true) then user = sub(text, scheme + 1) end
-    if user and user ~= "" then edit.replace(scheme + 1, scheme + #user, MASK) end
+    if user and user ~= "" then edit.hide(scheme + 1, scheme + #user) end
     at = stop + 1
   end
 end
@@ -136,7 +136,7 @@ local function emails(text, cut)
         local is_cut = cut and stop == #text
         while not is_cut and find(sub(text, stop, stop), "[%.%-]") do stop = stop - 1 end
         if is_cut or find(sub(text, sign + width, stop), "^[^%.]+%..") then
-          edit.replace(sign - #before, stop, MASK)
+          edit.hide(sign - #before, stop)
           at, free = stop + 1, stop + 1
         end
       end
@@ -151,7 +151,7 @@ local function jwts(text, cut)
     local first = find(text, "eyJ", at, true)
     if not first then return edit.done() end
     local _, last = find(text, "^[%w_%-%.]+", first)
-    if find(sub(text, first, last), ".", 1, true) or (cut and last == #text) then edit.replace(first, last, MASK) end
+    if find(sub(text, first, last), ".", 1, true) or (cut and last == #text) then edit.hide(first, last) end
     at = last + 1
   end
 end

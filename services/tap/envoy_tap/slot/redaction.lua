@@ -66,7 +66,7 @@ local function query(text, names, within)
         local name = sub(text, start, first - 1)
         if (within or not find(name, "[%s\"]")) and known_as(names, name) then
           local stop = value_end(text, at, within, after_semicolon and start <= path_end)
-          edit.replace(at, stop, MASK)
+          edit.hide(at, stop)
           at = stop + 1
         end
       end
@@ -86,7 +86,7 @@ local function form(text, names)
     if byte(text, first) == 61 then
       if first - start <= NAME_MOST and known_as(names, sub(text, start, first - 1)) then
         local last = (find(text, "&", at, true) or #text + 1) - 1
-        edit.replace(at, last, MASK)
+        edit.hide(at, last)
         at = last + 1
       else
         -- A value may hold more of them, but is not one's name.
@@ -120,7 +120,7 @@ local function multipart(text, names)
     end
     if known_as(names, name) then
       local last = part_end(text, blank + 1, line_end)
-      edit.replace(blank + 1, last, MASK)
+      edit.hide(blank + 1, last)
       at = last + 1
     end
   end
@@ -174,9 +174,7 @@ function R.header(name, value, rule)
   return patterns(query(value, rule.query, URL_HEADERS[name] and "url"), rule)
 end
 
-function R.body(text, content_type, encoding, rule, cut)
-  if text == "" or (encoding ~= "" and lower(encoding) ~= "identity") then return text end
-  content_type = lower(content_type)
+local function plain_body(text, content_type, rule, cut)
   local within
   if find(content_type, "json", 1, true) then
     text = json(text, rule, true)
@@ -192,4 +190,24 @@ function R.body(text, content_type, encoding, rule, cut)
     end
   end
   return patterns(query(text, rule.query, within), rule, cut)
+end
+
+local function grpc(text, content_type, rule, cut)
+  if find(content_type, "json", 1, true) then
+    return messages(text, function(data, is_cut) return plain_body(data, content_type, rule, is_cut) end, cut)
+  end
+  local function everywhere(data, is_cut) return patterns(data, rule, is_cut) end
+  local function hide(data, is_cut) return everywhere(query(data, rule.query), is_cut) end
+  keeps_length = true
+  text = messages(text, function(data, is_cut) return message_without(data, hide, everywhere, is_cut) end, cut)
+  keeps_length = false
+  return text
+end
+
+function R.body(text, content_type, encoding, rule, cut)
+  if text == "" or (encoding ~= "" and lower(encoding) ~= "identity") then return text end
+  content_type, keeps_length = lower(content_type), false
+  -- gRPC-Web's text is base64.
+  local is_grpc = find(content_type, "^application/grpc") and not find(content_type, "^application/grpc%-web%-text")
+  return (is_grpc and grpc or plain_body)(text, content_type, rule, cut)
 end

@@ -15,7 +15,7 @@ from envoy_tap.core.session import Session
 DEFAULT_CLUSTER = "envoy_tap"
 DEFAULT_TTL_S = 30
 # What a part needs before it.
-_BEFORE = {"redaction": ("editor", "patterns", "json_text")}
+_BEFORE = {"redaction": ("editor", "patterns", "json_text", "framed")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from envoy_tap.core.decode.codings import Opened, listed, opened
 from envoy_tap.core.exchange import Exchange, Message, Pairs, SocketEvent
 from envoy_tap.core.predicate.evaluator import joined
 from envoy_tap.core.redaction.editor import Replace, Steps, TooMuchError
+from envoy_tap.core.redaction.framed import edit_messages, fitted, hide_message, is_framed
 from envoy_tap.core.redaction.json_text import hide_json, json_paths
 from envoy_tap.core.redaction.names import Names, Within, edit_parts, hide_form, hide_parts, hide_query
 from envoy_tap.core.redaction.patterns import hide_patterns
@@ -120,6 +121,27 @@ class Redactor:
     def _body(self, body: bytes, content_type: bytes, steps: Steps, *, cut: bool) -> bytes:
         if _is_too_much(body, _SIGNS + b"\n" if b"multipart/" in content_type else _SIGNS):
             raise TooMuchError
+        if is_framed(content_type):
+            return self._framed(body, content_type, steps, cut=cut)
+        return self._plain(body, content_type, steps, cut=cut)
+
+    def _framed(self, body: bytes, content_type: bytes, steps: Steps, *, cut: bool) -> bytes:
+        masked = fitted(self._replace)
+
+        def everywhere(data: bytes, is_cut: bool) -> bytes:
+            return hide_patterns(data, self._rules.patterns, masked, cut=is_cut)
+
+        def hide(data: bytes, is_cut: bool) -> bytes:
+            return everywhere(hide_query(data, self._query, masked), is_cut)
+
+        def edited(data: bytes, is_cut: bool) -> bytes:
+            if b"json" in content_type:
+                return self._plain(data, content_type, steps, cut=is_cut)
+            return hide_message(data, hide, everywhere, steps, cut=is_cut)
+
+        return edit_messages(body, edited, cut=cut)
+
+    def _plain(self, body: bytes, content_type: bytes, steps: Steps, *, cut: bool) -> bytes:
         within = Within.TEXT
         if b"json" in content_type:
             body = self._json(body, steps, declared=True)

@@ -1,0 +1,88 @@
+-- Secrets in gRPC bodies: what takes their place is as long as they are, so that lengths in the body stay true.
+local FLAGS = {[0] = true, [1] = true, [128] = true, [129] = true}
+local PREFIX, MOST_SIZE, MOST_DEPTH, VARINT_BYTES, MOST_NUMBER = 5, 4294967295, 12, 10, 536870911
+local FIXED_BYTES = {[1] = 8, [5] = 4}
+
+-- A number and where the next begins, or nil.
+local function varint_at(text, at, last)
+  local value, scale = 0, 1
+  for place = at, math.min(at + VARINT_BYTES - 1, last) do
+    local low = byte(text, place)
+    if low < 128 then return value + low * scale, place + 1 end
+    value, scale = value + (low - 128) * scale, scale * 128
+  end
+  return nil
+end
+
+-- Where the fields with a length are, each with those in it, if it may be a message; nil if these bytes are none.
+local function fields(text, at, last, depth)
+  local found, groups = {}, {}
+  while at <= last do
+    local tag, after = varint_at(text, at, last)
+    if not tag or tag < 8 or tag >= (MOST_NUMBER + 1) * 8 then return nil end
+    local wire = tag % 8
+    at = after
+    if wire == 0 then
+      tag, at = varint_at(text, at, last)
+      if not tag then return nil end
+    elseif wire == 2 then
+      local size
+      size, at = varint_at(text, at, last)
+      if not size or size > last - at + 1 then return nil end
+      found[#found + 1] = {at, at + size - 1, depth > 0 and fields(text, at, at + size - 1, depth - 1) or nil}
+      at = at + size
+    elseif FIXED_BYTES[wire] then
+      at = at + FIXED_BYTES[wire]
+    elseif wire == 3 then
+      groups[#groups + 1] = tag - wire
+    elseif wire == 4 and #groups > 0 and groups[#groups] == tag - wire then
+      groups[#groups] = nil
+    else
+      return nil
+    end
+  end
+  return at == last + 1 and #groups == 0 and found or nil
+end
+
+-- What may be a text or a message is both: when its fields are hidden, `everywhere` looks over all of it.
+local function without(data, field, hide, everywhere)
+  local at, last, inner = field[1], field[2], field[3]
+  if not inner then return hide(sub(data, at, last), false) end
+  local out = {}
+  for _, each in ipairs(inner) do
+    out[#out + 1] = sub(data, at, each[1] - 1)
+    out[#out + 1] = without(data, each, hide, everywhere)
+    at = each[2] + 1
+  end
+  out[#out + 1] = sub(data, at, last)
+  return everywhere(table.concat(out), false)
+end
+
+-- A protobuf message (of any other format, the bytes) whose texts are hidden.
+local function message_without(data, hide, everywhere, cut)
+  local found = not cut and fields(data, 1, #data, MOST_DEPTH)
+  return found and without(data, {1, #data, found}, hide, everywhere) or hide(data, cut)
+end
+
+-- `body` with its messages edited, and their sizes told anew; compressed ones are left as they are.
+local function messages(body, edited, cut)
+  local out, at = {}, 1
+  while at + PREFIX - 1 <= #body and FLAGS[byte(body, at)] do
+    local flags, a, b, c, d = byte(body, at, at + PREFIX - 1)
+    local size = ((a * 256 + b) * 256 + c) * 256 + d
+    at = at + PREFIX
+    local data = sub(body, at, at + size - 1)
+    at = at + #data
+    if flags % 2 == 0 then
+      local new = edited(data, cut and #data < size)
+      size = math.min(size - #data + #new, MOST_SIZE)
+      data = new
+    end
+    out[#out + 1] = string.char(
+      flags, math.floor(size / 16777216) % 256, math.floor(size / 65536) % 256, math.floor(size / 256) % 256, size % 256
+    )
+    out[#out + 1] = data
+  end
+  out[#out + 1] = edited(sub(body, at), cut)
+  return table.concat(out)
+end
