@@ -59,6 +59,15 @@ async def test_envoys_refusal_reaches_the_operator(tmp_path: Path) -> None:
         await over(agent)
 
 
+async def test_what_the_lint_finds_an_error_in_is_not_posted_but_told(tmp_path: Path) -> None:
+    async with tapped(tmp_path, change=without_xds) as at:
+        agent = await running(at, "")
+        at.slot.set(target())
+        assert await at.settled() == "Envoy refuses this: it has no config_id"
+        assert at.envoy.stat("http.admin.downstream_rq_4xx") == 0, "Envoy was not asked"
+        await over(agent)
+
+
 OWNER = "[A-Za-z0-9._%+-]{1,64}/[A-Za-z0-9.-]{1,64}"
 
 
