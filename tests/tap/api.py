@@ -74,7 +74,7 @@ async def captured(registry: Registry, *exchanges: Exchange, **asked: Any) -> st
 def store_exchanges(registry: Registry, session_id: str, *exchanges: Exchange) -> None:
     for each in exchanges:
         admitted = registry.admit(replace(each, tap_id=session_id))
-        assert admitted is not None
+        assert isinstance(admitted, Exchange)
         SessionSink(registry._store).write([registry.redacted(admitted)])
         registry.stored(admitted, Kept.of(admitted))
 

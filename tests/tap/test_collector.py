@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from envoy_tap.collector import SERVICE_NAME, Collector, Intake
 from envoy_tap.core.assembly import Limits
 from envoy_tap.core.events import Loss, Side
 from envoy_tap.core.exchange import Exchange, Message
-from envoy_tap.core.session import Kept
+from envoy_tap.core.session import LATER, Kept, Later
 from tests.tap.building import (
     IDENTIFIER,
     NODE,
@@ -191,9 +192,19 @@ class Keeping(Intake):
     def __init__(self) -> None:
         self.kept: list[tuple[int, Kept]] = []
         self.lost: list[tuple[int, Loss]] = []
+        self.lost_late: list[int] = []
 
-    def admit(self, exchange: Exchange) -> Exchange | None:
+    def admit(self, exchange: Exchange) -> Exchange | Later | None:
         return exchange
+
+    def fits(self, exchange: Exchange) -> bool:
+        raise AssertionError(exchange)
+
+    def admit_late(self, exchange: Exchange, *, fits: bool) -> Exchange | None:
+        return exchange if fits else None
+
+    def lose_late(self, exchange: Exchange) -> None:
+        self.lost_late.append(exchange.trace_id)
 
     def redacted(self, exchange: Exchange) -> Exchange:
         return exchange
@@ -273,6 +284,37 @@ async def test_the_end_of_the_service_does_not_wait_for_all_that_is_queued(
     assert intake.lost == [(trace_id, Loss.STOPPED) for trace_id in range(1, 101)]
     assert collector.dropped.counts == {("stopped",): 100}
     assert "100 exchanges were not stored" in caplog.text
+
+
+class Slow(Keeping):
+    """Takes its time over every other exchange: until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.released = threading.Event(), threading.Event()
+
+    def admit(self, exchange: Exchange) -> Exchange | Later | None:
+        return LATER if exchange.trace_id % 2 else exchange
+
+    def fits(self, exchange: Exchange) -> bool:
+        self.entered.set()
+        assert self.released.wait(30)
+        return exchange.trace_id != 3
+
+
+async def test_what_takes_long_to_judge_holds_no_stream_up_and_keeps_its_place(sink: MemorySink) -> None:
+    intake = Slow()
+    async with Collector(sink, intake=intake, max_queued=6) as collector:
+        await send_exchange(collector, 1)
+        await asyncio.to_thread(intake.entered.wait, 30)
+        # It is being judged, and streams are served to their end.
+        for trace_id in range(2, 10):
+            await send_exchange(collector, trace_id)
+        intake.released.set()
+    assert [stored.trace_id for stored in sink.stored] == [1, 2, 4, 5, 6, 7]
+    assert intake.lost == [(8, Loss.QUEUE_FULL)]
+    assert intake.lost_late == [9]
+    assert [trace_id for trace_id, _ in intake.kept] == [1, 2, 4, 5, 6, 7]
 
 
 async def test_a_thousand_streams_at_once_are_sorted_out(sink: MemorySink) -> None:

@@ -1,9 +1,12 @@
 """Sessions survive a crash as they were, end when they should have, and a deleted one leaves nothing."""
 
+import json
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +15,7 @@ from envoy_tap.collector import Collector
 from envoy_tap.core.events import Key, Loss, WholeTrace
 from envoy_tap.core.exchange import Exchange, Message
 from envoy_tap.core.policy import Policy
-from envoy_tap.core.session import Limits, SessionError, State
+from envoy_tap.core.session import LATER, Limits, SessionError, State
 from envoy_tap.registry import COMMAND_LINE, END_OF_SERVICE, POLICY, Registry
 from envoy_tap.session_sink import SessionSink
 from envoy_tap.slot.slot import Slot
@@ -143,11 +146,74 @@ async def test_compressed_bodies_are_held_to_the_limits_by_what_is_in_them(store
     assert [len(body) for body in bodies] == [65_536] * 3
 
 
+def with_json(tap_id: str, body: bytes) -> Exchange:
+    return exchange(Message(((":path", b"/j"),), body), tap_id=tap_id)
+
+
+async def test_large_bodies_are_judged_in_their_order_by_another_thread(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = registry(store, Clock())
+    progress = await running.start({**WHY, "predicate": "request.json[a]=1"}, "alice")
+    session_id = progress.session.id
+    read_in: list[str] = []
+    parse = json.loads
+
+    def noting(body: bytes) -> Any:
+        read_in.append(threading.current_thread().name)
+        return parse(body)
+
+    monkeypatch.setattr("envoy_tap.core.predicate.jsonpath.json.loads", noting)
+    padding = b" " * (100 << 10)
+    bodies = [b'{"a": 1}' + padding, b'{"a": 1, "b": 2}', b'{"a": 2}' + padding, b'{"a": 1}', b"{}"]
+    async with Collector(SessionSink(store), intake=running) as collector:
+        for trace_id, body in enumerate(bodies):
+            sent = with_json(session_id, body)
+            collector.feed(WholeTrace(Key(NODE, session_id, trace_id), sent.request, sent.response))
+        assert progress.counts["seen"] == 0
+        assert read_in == []
+    assert read_in
+    assert threading.current_thread().name not in read_in
+    monkeypatch.undo()
+    assert (progress.counts["seen"], progress.counts["captured"], progress.counts["unmatched"]) == (5, 3, 2)
+    assert [each["trace_id"] for _, each in store.exchanges(session_id, Span())] == ["0", "1", "3"]
+
+
+async def test_a_session_is_not_over_while_something_waits_to_be_judged(store: Store) -> None:
+    running = registry(store, Clock())
+    progress = await running.start({**WHY, "predicate": "request.body*=sought"}, "alice")
+    session_id = progress.session.id
+    async with Collector(SessionSink(store), intake=running) as collector:
+        sent = with_json(session_id, b"sought" + bytes(100 << 10))
+        collector.feed(WholeTrace(Key(NODE, session_id, 1), sent.request, sent.response))
+        # The writer has no turn before this block ends.
+        progress.stop(Clock()(), "bob")
+        assert not running.is_over(session_id)
+    assert running.is_over(session_id)
+    assert (progress.counts["seen"], progress.counts["late"]) == (1, 1)
+
+
+async def test_json_beyond_a_bound_is_not_read_and_fulfils_neither_a_condition_nor_its_contrary(
+    store: Store,
+) -> None:
+    running = registry(store, Clock())
+    for predicate in ("request.json[a]=1", "not request.json[a]=1"):
+        progress = await running.start({**WHY, "predicate": predicate}, "alice")
+        held = b'{"a": %d}'
+        smaller, larger = (held % (predicate[0] == "r") + b" " * size for size in (1 << 19, 1 << 20))
+        for body in (smaller, larger):
+            sent = with_json(progress.session.id, body)
+            assert running.admit(sent) is LATER
+            running.admit_late(sent, fits=running.fits(sent))
+        counts = progress.counts
+        assert (counts["captured"], counts["unmatched"], counts["unread"]) == (1, 1, 1)
+
+
 async def test_what_could_not_be_stored_is_counted_as_dropped(store: Store) -> None:
     running = registry(store, Clock())
     progress = await running.start(WHY, "alice")
     admitted = running.admit(exchange(tap_id=progress.session.id))
-    assert admitted is not None
+    assert isinstance(admitted, Exchange)
     running.lose(admitted, Loss.SINK_ERROR)
     assert (progress.counts["captured"], progress.counts["dropped"], progress.counts["bytes"]) == (0, 1, 0)
 

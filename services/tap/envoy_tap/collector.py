@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 from envoy_sidecar.telemetry.tally import Tally
@@ -14,16 +15,25 @@ from envoy_sidecar.transport.port import Peer, Service
 from envoy_tap.core.assembly import Assembler, Limits
 from envoy_tap.core.events import Event, Loss
 from envoy_tap.core.exchange import Exchange
-from envoy_tap.core.session import Kept
+from envoy_tap.core.session import LATER, Kept, Later
 from envoy_tap.sink import ExchangeSink
 from envoy_tap.wire import EMPTY_RESPONSE, StreamDecoder
 
 
 class Intake(Protocol):
-    """Decides what is kept of what was assembled; all but `redacted` is called on the event loop and must not block."""
+    """Decides what is kept of what was assembled; called on the event loop, and must not block, where it does not say so."""
 
-    def admit(self, exchange: Exchange) -> Exchange | None:
-        """Return what is to be stored of *exchange*; None for nothing."""
+    def admit(self, exchange: Exchange) -> Exchange | Later | None:
+        """Return what is to be stored of *exchange*; None for nothing, and LATER if that takes too long to decide."""
+
+    def fits(self, exchange: Exchange) -> bool:
+        """Decide whether *exchange*, which was LATER, is wanted; called in another thread."""
+
+    def admit_late(self, exchange: Exchange, *, fits: bool) -> Exchange | None:
+        """Return what is to be stored of *exchange*, which was LATER; *fits*: what was decided."""
+
+    def lose_late(self, exchange: Exchange) -> None:
+        """Take note that *exchange*, which was LATER, will not be judged."""
 
     def redacted(self, exchange: Exchange) -> Exchange:
         """Return *exchange*, which was admitted, as it may be stored; called in another thread."""
@@ -38,8 +48,17 @@ class Intake(Protocol):
 class _Everything:
     """Keeps all as it is."""
 
-    def admit(self, exchange: Exchange) -> Exchange | None:
+    def admit(self, exchange: Exchange) -> Exchange | Later | None:
         return exchange
+
+    def fits(self, exchange: Exchange) -> bool:
+        raise NotImplementedError
+
+    def admit_late(self, exchange: Exchange, *, fits: bool) -> Exchange | None:
+        raise NotImplementedError
+
+    def lose_late(self, exchange: Exchange) -> None:
+        raise NotImplementedError
 
     def redacted(self, exchange: Exchange) -> Exchange:
         return exchange
@@ -49,6 +68,15 @@ class _Everything:
 
     def stored(self, exchange: Exchange, kept: Kept) -> None:
         pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """`is_late`: it is not judged yet."""
+
+    exchange: Exchange
+    size_bytes: int
+    is_late: bool = False
 
 
 SERVICE_NAME = "envoy.service.tap.v3.TapSinkService"
@@ -94,7 +122,7 @@ class Collector:
         self._clock = clock
         self._assembler = Assembler(limits, self._lose)
         self._streams = itertools.count()
-        self._queue: deque[tuple[Exchange, int]] = deque()
+        self._queue: deque[_Queued] = deque()
         self._queued_bytes = 0
         self._max_queued = max_queued
         self._max_queued_bytes = max_queued_bytes
@@ -189,17 +217,22 @@ class Collector:
             admitted = self._intake.admit(exchange)
             if admitted is None:
                 continue
-            size_bytes = admitted.size_bytes
-            if (
-                len(self._queue) >= self._max_queued
-                or self._queued_bytes + size_bytes > self._max_queued_bytes
-            ):
-                self._lose(Loss.QUEUE_FULL)
-                self._intake.lose(admitted, Loss.QUEUE_FULL)
+            kept = exchange if admitted is LATER else admitted
+            queued = _Queued(kept, kept.size_bytes, is_late=admitted is LATER)
+            is_full = self._queued_bytes + queued.size_bytes > self._max_queued_bytes
+            if is_full or len(self._queue) >= self._max_queued:
+                self._drop(queued, Loss.QUEUE_FULL)
                 continue
-            self._queue.append((admitted, size_bytes))
-            self._queued_bytes += size_bytes
+            self._queue.append(queued)
+            self._queued_bytes += queued.size_bytes
             self._arrived.set()
+
+    def _drop(self, queued: _Queued, loss: Loss) -> None:
+        self._lose(loss)
+        if queued.is_late:
+            self._intake.lose_late(queued.exchange)
+        else:
+            self._intake.lose(queued.exchange, loss)
 
     async def _write_all(self) -> None:
         while (self._queue or not self._stopping) and not self._giving_up:
@@ -207,30 +240,50 @@ class Collector:
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            batch = [self._queue.popleft() for _ in range(min(_MAX_BATCH, len(self._queue)))]
+            batch = list(
+                itertools.islice(itertools.takewhile(lambda each: not each.is_late, self._queue), _MAX_BATCH)
+            )
+            if not batch:
+                await self._write(await self._judged(self._queue.popleft()))
+                continue
+            for _ in batch:
+                self._queue.popleft()
             await self._write(batch)
             if len(self._queue) < _MAX_BATCH and not self._stopping:
                 await asyncio.sleep(_WRITE_INTERVAL_S)
         self._give_up([self._queue.popleft() for _ in range(len(self._queue))])
 
-    async def _write(self, queued: Sequence[tuple[Exchange, int]]) -> None:
+    async def _judged(self, late: _Queued) -> Sequence[_Queued]:
+        """Return what of *late* is to be stored: it, or nothing."""
+        try:
+            fits = await asyncio.to_thread(self._intake.fits, late.exchange)
+        except Exception:
+            LOG.exception("tap: an exchange could not be judged, and is not stored")
+            self._queued_bytes -= late.size_bytes
+            self._drop(late, Loss.SINK_ERROR)
+            return ()
+        admitted = self._intake.admit_late(late.exchange, fits=fits)
+        if admitted is None:
+            self._queued_bytes -= late.size_bytes
+            return ()
+        return [_Queued(admitted, late.size_bytes)]
+
+    async def _write(self, queued: Sequence[_Queued]) -> None:
         while queued and not self._giving_up:
-            outcomes = await asyncio.to_thread(self._store, [exchange for exchange, _ in queued])
-            for (exchange, size_bytes), outcome in zip(queued, outcomes, strict=False):
-                self._queued_bytes -= size_bytes
+            outcomes = await asyncio.to_thread(self._store, [each.exchange for each in queued])
+            for each, outcome in zip(queued, outcomes, strict=False):
+                self._queued_bytes -= each.size_bytes
                 if isinstance(outcome, Kept):
-                    self._intake.stored(exchange, outcome)
+                    self._intake.stored(each.exchange, outcome)
                 else:
-                    self._lose(outcome)
-                    self._intake.lose(exchange, outcome)
+                    self._drop(each, outcome)
             queued = queued[len(outcomes) :]
         self._give_up(queued)
 
-    def _give_up(self, queued: Sequence[tuple[Exchange, int]]) -> None:
-        for exchange, size_bytes in queued:
-            self._queued_bytes -= size_bytes
-            self._lose(Loss.STOPPED)
-            self._intake.lose(exchange, Loss.STOPPED)
+    def _give_up(self, queued: Sequence[_Queued]) -> None:
+        for each in queued:
+            self._queued_bytes -= each.size_bytes
+            self._drop(each, Loss.STOPPED)
         if queued:
             LOG.warning(
                 "tap: %d exchanges were not stored in the time that the service had left", len(queued)

@@ -14,12 +14,24 @@ from envoy_tap.core.annotations import taken_off
 from envoy_tap.core.events import Loss
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.policy import Policy, within
+from envoy_tap.core.predicate import looked_into_bytes, matches
 from envoy_tap.core.predicate.parser import Refusal
 from envoy_tap.core.probing import first_refused, refusal
 from envoy_tap.core.redaction.explained import Redacted, explained
 from envoy_tap.core.redaction.redactor import Redactor
 from envoy_tap.core.redaction.rules import Redaction
-from envoy_tap.core.session import MAXIMA, Kept, Limits, Progress, Session, SessionError, State, Verdict
+from envoy_tap.core.session import (
+    LATER,
+    MAXIMA,
+    Kept,
+    Later,
+    Limits,
+    Progress,
+    Session,
+    SessionError,
+    State,
+    Verdict,
+)
 from envoy_tap.core.spec import requested
 from envoy_tap.slot.slot import Slot
 from envoy_tap.storage.port import Store
@@ -31,6 +43,8 @@ COMMAND_LINE = "command line"
 END_OF_SERVICE = "end of the service"
 POLICY = "policy"
 _NO_SESSION = "no_session"
+# Bodies that a condition looks into on the event loop; it takes a few milliseconds.
+_AT_ONCE_BYTES = 16 << 10
 LOG = logging.getLogger(__name__)
 
 
@@ -67,6 +81,7 @@ class Registry:
         self._unknown = Redactor(Redaction(), policy.never_headers, key)
         self._unsaved: set[str] = set()
         self._pending: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
         self._saving = asyncio.Lock()
 
     def follow(self, policy: Policy) -> None:
@@ -181,8 +196,37 @@ class Registry:
         """Return all sessions as they are now, oldest first."""
         return [self.get(session_id) for session_id in self._sessions]
 
-    def admit(self, exchange: Exchange) -> Exchange | None:
-        """Return what is to be stored of *exchange*, or None; it is counted in its session."""
+    def admit(self, exchange: Exchange) -> Exchange | Later | None:
+        """Return what is to be stored of *exchange*, or None; it is counted in its session.
+
+        What takes long to judge is `LATER`, and so is what comes for the same session meanwhile: they keep their order.
+        """
+        progress = self._sessions.get(exchange.tap_id)
+        if progress is not None and (
+            self._waiting[exchange.tap_id]
+            or looked_into_bytes(progress.session.predicate, exchange) > _AT_ONCE_BYTES
+        ):
+            self._waiting[exchange.tap_id] += 1
+            return LATER
+        return self._judged(exchange, None)
+
+    def fits(self, exchange: Exchange) -> bool:
+        """Whether the session of *exchange*, which is `LATER`, wants it; from any thread."""
+        plain, told = taken_off(exchange)
+        progress, redactor = self._sessions.get(plain.tap_id), self._redactors.get(plain.tap_id)
+        if progress is None or redactor is None or not progress.is_open or not self._policy.allows(plain):
+            return False
+        return matches(progress.session.predicate, plain, told.decided, redactor)
+
+    def admit_late(self, exchange: Exchange, *, fits: bool) -> Exchange | None:
+        """Return what is to be stored of *exchange*, which was `LATER`, now that it is known whether it *fits*."""
+        self._waiting[exchange.tap_id] -= 1
+        admitted = self._judged(exchange, fits)
+        if admitted is None:
+            self.watching.wake(exchange.tap_id)
+        return admitted
+
+    def _judged(self, exchange: Exchange, fits: bool | None) -> Exchange | None:
         plain, told = taken_off(exchange)
         progress = self._sessions.get(plain.tap_id)
         if progress is None:
@@ -191,7 +235,9 @@ class Registry:
         progress.counts["skipped"] += told.skipped
         is_allowed = self._policy.allows(plain) and within(progress.session.paths, plain)
         hiding = self._redactors[plain.tap_id]
-        verdict = progress.judge(plain, self._clock(), told.decided, hiding, forbidden=not is_allowed)
+        verdict = progress.judge(
+            plain, self._clock(), told.decided, hiding, forbidden=not is_allowed, fits=fits
+        )
         self.verdicts.add((verdict.value,))
         self._unsaved.add(plain.tap_id)
         if progress.state is State.EXHAUSTED and verdict in {Verdict.CAPTURED, Verdict.OVER_LIMIT}:
@@ -225,6 +271,15 @@ class Registry:
         if was_open and not progress.is_open:
             self._used_up(progress)
 
+    def lose_late(self, exchange: Exchange) -> None:
+        """Count *exchange*, which was `LATER`, as dropped."""
+        self._waiting[exchange.tap_id] -= 1
+        progress = self._sessions.get(exchange.tap_id)
+        if progress is not None:
+            progress.drop()
+            self._unsaved.add(exchange.tap_id)
+        self.watching.wake(exchange.tap_id)
+
     def stored(self, exchange: Exchange, kept: Kept) -> None:
         """Count *exchange*, which was admitted, as it was *kept*, and show it to those who watch."""
         self._settle(exchange.tap_id)
@@ -240,7 +295,8 @@ class Registry:
 
     def is_over(self, session_id: str) -> bool:
         """Whether nothing more of a session will be stored; raises KeyError."""
-        return not self.get(session_id).is_open and self._pending[session_id] <= 0
+        is_awaited = self._pending[session_id] > 0 or self._waiting[session_id] > 0
+        return not self.get(session_id).is_open and not is_awaited
 
     async def refresh(self, session_id: str) -> None:
         """Take over what another replica did to a session; raises OSError if it cannot be read."""
@@ -298,11 +354,9 @@ class Registry:
         return True
 
     def _redactor(self, session: Session) -> Redactor:
+        most_bytes = session.limits.body_bytes
         return Redactor(
-            session.redaction,
-            self._policy.never_headers,
-            self._key,
-            most_opened_bytes=session.limits.body_bytes,
+            session.redaction, self._policy.never_headers, self._key, most_opened_bytes=most_bytes
         )
 
     def _forget(self, session_id: str) -> None:
@@ -310,6 +364,8 @@ class Registry:
         self._redactors.pop(session_id, None)
         self._unsaved.discard(session_id)
         self._pending.pop(session_id, None)
+        if self._waiting[session_id] <= 0:
+            del self._waiting[session_id]
         self.watching.wake(session_id)
 
     def _arm(self) -> None:
@@ -327,13 +383,8 @@ class Registry:
         return was_open
 
     def _used_up(self, progress: Progress) -> None:
-        session_id = progress.session.id
-        LOG.info(
-            "session %s: used up by its %s (%d exchanges)",
-            session_id,
-            progress.ended_by,
-            progress.counts[Verdict.CAPTURED],
-        )
+        session_id, captured = progress.session.id, progress.counts[Verdict.CAPTURED]
+        LOG.info("session %s: used up by its %s (%d exchanges)", session_id, progress.ended_by, captured)
         self._ended(session_id)
 
     def _ended(self, session_id: str) -> None:

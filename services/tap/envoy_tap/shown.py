@@ -11,6 +11,7 @@ from rich.text import Text
 _ID_CHARS = 12
 _COUNTS = (
     "unmatched",
+    "unread",
     "over_rate",
     "over_limit",
     "late",

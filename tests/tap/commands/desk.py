@@ -39,7 +39,7 @@ class Desk:
             registry = self.sidecar.registry
             for each in exchanges:
                 admitted = registry.admit(replace(each, tap_id=session_id))
-                assert admitted is not None
+                assert isinstance(admitted, Exchange)
                 SessionSink(registry._store).write([registry.redacted(admitted)])
                 registry.stored(admitted, Kept.of(admitted))
 

@@ -3,12 +3,12 @@
 import math
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Self
 
 from envoy_tap.core.exchange import Exchange
 from envoy_tap.core.node import NodeSelector
-from envoy_tap.core.predicate import Expr, Hiding, matches
+from envoy_tap.core.predicate import Expr, Hiding, early, is_too_large, matches
 from envoy_tap.core.redaction.rules import Redaction
 
 
@@ -119,6 +119,15 @@ class Kept:
         return cls(exchange.content_bytes, exchange.truncated)
 
 
+class Later(Enum):
+    """The one answer to an exchange that takes long to judge."""
+
+    LATER = "later"
+
+
+LATER = Later.LATER
+
+
 LIMIT_OF_EXCHANGES, LIMIT_OF_BYTES, LIMITS = "limit of exchanges", "limit of bytes", "limits"
 """What `Progress.ended_by` says of a session that is used up."""
 
@@ -128,7 +137,8 @@ class Progress:
     """A session's state and counters; `ended_by` is who stopped it, or which limit has used it up.
 
     `counts` has `seen`, which is the sum of all of `Verdict`; `bytes` captured; of those captured how many are
-    `truncated` or `incomplete`; and `skipped`: what proxies left out for the rate, as far as they could tell. They are
+    `truncated` or `incomplete`; `unread`: of those unmatched, which a condition asked for JSON that is not read for its
+    size; and `skipped`: what proxies left out for the rate, as far as they could tell. They are
     of this replica; `elsewhere` are those of the others, as far as they are known here.
     """
 
@@ -191,12 +201,19 @@ class Progress:
         hiding: Hiding | None = None,
         *,
         forbidden: bool = False,
+        fits: bool | None = None,
     ) -> Verdict:
         """Decide about *exchange*, count it, and end the session when that uses it up.
 
         *decided* and *hiding* are for `predicate.matches`; *forbidden*: a rule above all sessions says no.
+        *fits*: what `predicate.matches` has said, where it was asked before.
         """
-        verdict = Verdict.FORBIDDEN if forbidden else self._verdict(exchange, now_s, decided, hiding)
+        verdict = self._verdict(exchange, now_s)
+        if forbidden:
+            verdict = Verdict.FORBIDDEN
+        elif verdict is None:
+            is_wanted = matches(self.session.predicate, exchange, decided, hiding) if fits is None else fits
+            verdict = self._captured(exchange, now_s) if is_wanted else self._unmatched(exchange)
         self.counts["seen"] += 1
         self.counts[verdict] += 1
         if verdict is Verdict.OVER_LIMIT:
@@ -228,15 +245,29 @@ class Progress:
             now_s,
         )
 
-    def _verdict(self, exchange: Exchange, now_s: float, decided: str, hiding: Hiding | None) -> Verdict:
+    def drop(self) -> None:
+        """Count an exchange that was lost before it was judged."""
+        self.counts["seen"] += 1
+        self.counts[Verdict.DROPPED] += 1
+
+    def _verdict(self, exchange: Exchange, now_s: float) -> Verdict | None:
+        """Return what is seen without the predicate, if that decides."""
         session = self.session
         if self.at(now_s) is not State.ACTIVE:
             return Verdict.LATE
         if not session.nodes.selects_name(exchange.node):
             return Verdict.OTHER_NODE
         is_of_kind = (exchange.socket is not None) is session.socket
-        if not (is_of_kind and matches(session.predicate, exchange, decided, hiding)):
-            return Verdict.UNMATCHED
+        return None if is_of_kind else Verdict.UNMATCHED
+
+    def _unmatched(self, exchange: Exchange) -> Verdict:
+        predicate = self.session.predicate
+        if is_too_large(predicate, exchange) and early(predicate, exchange) is not False:
+            self.counts["unread"] += 1
+        return Verdict.UNMATCHED
+
+    def _captured(self, exchange: Exchange, now_s: float) -> Verdict:
+        session = self.session
         if int(now_s) != self._second:
             self._second, self._in_second = int(now_s), 0
         if self._in_second >= session.limits.rate_per_s:

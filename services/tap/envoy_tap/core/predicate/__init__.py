@@ -11,6 +11,7 @@ from envoy_tap.core.predicate.parser import MAX_CHARS, parse
 from envoy_tap.core.predicate.parts import collector_part, proxy_part
 from envoy_tap.core.predicate.printer import printed
 from envoy_tap.core.predicate.scanner import PredicateError
+from envoy_tap.core.predicate.size import is_too_large, looked_into_bytes
 
 __all__ = [
     "MAX_CHARS",
@@ -27,6 +28,8 @@ __all__ = [
     "any_of",
     "collector_part",
     "early",
+    "is_too_large",
+    "looked_into_bytes",
     "matches",
     "none_of",
     "parse",

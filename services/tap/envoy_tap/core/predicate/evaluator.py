@@ -22,6 +22,7 @@ from envoy_tap.core.predicate.comparison import (
 from envoy_tap.core.predicate.fields import Kind, header_name, is_early, spec_of
 from envoy_tap.core.predicate.jsonpath import MISSING, found_at, parsed, steps
 from envoy_tap.core.predicate.model import And, Condition, Expr, Not, Or, Scalar, conditions
+from envoy_tap.core.predicate.size import MAX_JSON_BYTES
 from envoy_tap.core.predicate.values import MILLION
 
 TRACE_ID_BITS = 52
@@ -265,15 +266,18 @@ class _View:
     def _json_answer(self, condition: Condition) -> bool | None:
         data = self._data(condition)
         if data is MISSING:
-            return None if self.is_redacted(condition) else False
+            return None if self._is_too_large(condition) or self.is_redacted(condition) else False
         return _any(value_answers(data, steps(condition.field.key or ""), condition))
 
     def _data(self, condition: Condition) -> Any:
         name = condition.field.name
         if name not in self._json:
             (body,) = self._texts(condition)
-            self._json[name] = parsed(body or b"")
+            self._json[name] = MISSING if self._is_too_large(condition) else parsed(body or b"")
         return self._json[name]
+
+    def _is_too_large(self, condition: Condition) -> bool:
+        return any(len(body or b"") > MAX_JSON_BYTES for body in self._texts(condition))
 
 
 def joined(pairs: Pairs, name: str) -> bytes | None:

@@ -115,6 +115,7 @@ function bar(name, used, most, text) {
 
 const LOSSES = {
   unmatched: "did not match after all",
+  unread: "of those had too large a body to look for JSON in it",
   over_rate: "came above the rate",
   over_limit: "were above the limit",
   late: "came after the end",
