@@ -20,6 +20,7 @@ from envoy_tap.registry import Registry
 from envoy_tap.slot.slot import Slot
 from envoy_tap.storage import port
 from envoy_tap.storage.port import Change, Span, Store
+from envoy_tap.storage.redis import RedisStore
 from envoy_tap.storage.snapshot import Snapshot
 from tests.tap.building import REQUEST, exchange, session
 from tests.tap.stores import redis_store, sqlite_store
@@ -134,7 +135,7 @@ def db(valkey: Valkey) -> Iterator[Any]:
 
 
 @pytest.fixture
-def replicas(valkey: Valkey, db: Any) -> Iterator[tuple[Store, Store]]:
+def replicas(valkey: Valkey, db: Any) -> Iterator[tuple[RedisStore, RedisStore]]:
     _ = db
     both = redis_store(valkey.url), redis_store(valkey.url)
     yield both
@@ -151,6 +152,20 @@ def test_limits_hold_over_all_replicas_together(replicas: tuple[Store, Store]) -
     few = Limits(exchanges=10, bytes=exchange().content_bytes + 1)
     here.create(Snapshot(session(OTHER, now_s=time.time(), limits=few)))
     assert list(there.append(OTHER, [exchange(tap_id=OTHER)] * 2)) == [1, None]
+
+
+def test_the_key_of_a_session_that_another_replica_deleted_is_forgotten(
+    replicas: tuple[RedisStore, RedisStore],
+) -> None:
+    here, there = replicas
+    for session_id, look in ((ID, there.sizes), (OTHER, lambda: there.append(OTHER, [exchange()]))):
+        here.create(Snapshot(session(session_id, now_s=time.time())))
+        there.append(session_id, [exchange(tap_id=session_id)])
+        assert session_id in there._sealers
+        here.delete(session_id)
+        with suppress(KeyError):
+            look()
+        assert session_id not in there._sealers
 
 
 def test_a_session_that_has_ended_stays_so_and_counters_add_up(replicas: tuple[Store, Store]) -> None:

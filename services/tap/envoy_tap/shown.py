@@ -95,7 +95,7 @@ def session_text(session: dict[str, Any]) -> str:
         "nodes": str(nodes or "all"),
         "approved by": session.get("approved_by") or "",
         "until": _when(session["expires_at_s"]),
-        "ended": f"{_when(session['ended_at_s'])} {session['ended_by']}" if session["ended_at_s"] else "",
+        "ended": _ended(session) if session["ended_at_s"] else "",
         "limits": ", ".join(f"{name} {value}" for name, value in limits.items()),
         "redaction": session["redaction"]["style"],
     }
@@ -107,6 +107,11 @@ def session_text(session: dict[str, Any]) -> str:
     if session["state"] == "waiting":
         found.append(f"  {waiting_text(session)}")
     return "\n".join(found)
+
+
+def _ended(session: dict[str, Any]) -> str:
+    by = f"used up by its {session['ended_by']}" if session["state"] == "exhausted" else session["ended_by"]
+    return f"{_when(session['ended_at_s'])} {by or session['state']}"
 
 
 def sessions_table(found: list[dict[str, Any]]) -> Table:

@@ -179,6 +179,8 @@ def test_a_session_is_followed_from_its_beginning_to_its_end(
     assert [line.split()[0] for line in lines] == ["1", "2"]
     assert "edge-1 POST shop.example/orders?a=1&b=%20 200 500.0ms" in lines[0]
     assert "exhausted: 2/2 exchanges" in ran.err.splitlines()[-1]
+    (ended,) = [line for line in shell("show", "last").out.splitlines() if "ended:" in line]
+    assert ended.endswith(" used up by its limit of exchanges")
 
 
 def test_ctrl_c_stops_what_was_started_or_leaves_it(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,7 @@ class RedisStore:
         with _told():
             held: dict[bytes, bytes] = self._db.hgetall(_key(session_id))
         if b"document" not in held:
+            self._sealers.pop(session_id, None)
             raise KeyError(session_id)
         sealer = self._sealers.get(session_id) or self._opened(session_id, held[b"key"])
         snapshot = Snapshot.decoded(sealer.open(held[b"document"], f"{session_id}/session"))
@@ -238,6 +239,9 @@ class RedisStore:
             gone = [session_id for session_id, (key, _) in zip(ids, held, strict=True) if key is None]
             if gone:
                 self._db.srem(_SESSIONS, *gone)
+        # What another replica deleted, or what has expired, nobody reads any more: its key goes here, too.
+        for session_id in {*self._sealers}.difference(ids).union(gone):
+            self._sealers.pop(session_id, None)
         return {
             session_id: int(stored or 0)
             for session_id, (key, stored) in zip(ids, held, strict=True)

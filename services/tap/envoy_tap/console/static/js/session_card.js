@@ -30,7 +30,7 @@ export function sessionCard({ may, actions }) {
     return h(
       "div",
       { class: "card-head" },
-      stateChip(session.state),
+      stateChip(session),
       h("h2", {}, h("a", { href: address("session", session.id), "data-act": "open" }, session.why)),
       h("span", { class: "grow" }),
       h("span", { class: "hint", title: dayAndTime(session.created_at_s) }, `${people(session)}, ${ago(session.created_at_s)}`),
@@ -70,9 +70,10 @@ export function people(session) {
 }
 
 /** Return the chip that names a session's state. */
-export function stateChip(state) {
+export function stateChip({ state, ended_by: endedBy }) {
   const [tone, means] = STATES[state] ?? ["dim", ""];
-  return h("span", { class: `chip tone-${tone}`, title: means }, h("span", { class: "dot", "aria-hidden": "true" }), state);
+  const title = endedBy ? `${means}: ${endedBy}` : means;
+  return h("span", { class: `chip tone-${tone}`, title }, h("span", { class: "dot", "aria-hidden": "true" }), state);
 }
 
 function predicate(session) {

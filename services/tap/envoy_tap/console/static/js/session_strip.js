@@ -50,7 +50,7 @@ export function sessionStrip({ api, may, changed }) {
     session = found;
     title.textContent = title.title = session.why;
     document.title = `${session.why} · tap console`;
-    fill(chip, stateChip(session.state));
+    fill(chip, stateChip(session));
     fill(about, h("code", { class: "predicate" }, session.predicate), h("span", { class: "hint" }, ` ${people(session)}, ${dayAndTime(session.created_at_s)}`));
     tick();
     const now = `${session.state} ${session.may}`;
