@@ -29,6 +29,8 @@ EXPECTED = {
     "request.json[password]=hunter2": False,
     "not request.json[password]=other": False,
     "request.json[id]=7": True,
+    # Which its client wrote so.
+    "header[x-note]='[redacted]'": True,
     "sample(41.52%)": True,
     "sample(41.51%)": False,
 }
@@ -50,7 +52,7 @@ async def test_a_predicate_captures_the_same_by_every_driver(
     async with rig(driver, tmp_path) as at:
         await arm(at, *sessions.values(), fence)
         at.upstream.answer = b"HTTP/1.1 200 OK\r\nset-cookie: session=1\r\ncontent-length: 4\r\n\r\npong"
-        headers = ("authorization: Basic abc", "content-type: application/json", TRACE)
+        headers = ("authorization: Basic abc", "content-type: application/json", "x-note: [redacted]", TRACE)
         body = b'{"id": 7, "password": "hunter2"}'
         await at.ask("POST /basic/bob@example.com HTTP/1.1", *headers, body=body, host="Shop.example")
         await at.ask("GET /fence HTTP/1.1")
