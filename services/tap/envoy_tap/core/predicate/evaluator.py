@@ -4,7 +4,7 @@ By Kleene's three-valued logic: None is what nobody can know, since redaction to
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from envoy_tap.core.exchange import Exchange, Message, Pairs
@@ -121,8 +121,12 @@ def _combined(expr: Expr, answers: Iterator[bool | None]) -> bool | None:
 
 
 def _any(answers: Iterable[bool | None]) -> bool | None:
-    found = set(answers)
-    return True if True in found else None if None in found else False
+    found: bool | None = False
+    for answer in answers:
+        if answer:
+            return True
+        found = None if answer is None else found
+    return found
 
 
 class _View:
@@ -180,35 +184,36 @@ class _View:
             case _:
                 return any(text_holds(text, condition) for text in self._texts(condition))
 
-    def _texts(self, condition: Condition) -> Sequence[bytes | None]:  # noqa: C901, PLR0911 - a line for each field
+    def _texts(self, condition: Condition) -> Iterator[bytes | None]:  # noqa: C901 - a line for each field
+        """Yield what *condition* compares, and no more than is asked for: a body costs to be hidden."""
         name, key = condition.field.name, condition.field.key
         match name:
             case "method":
-                return [self._request.first(":method")]
+                yield self._request.first(":method")
             case "path":
-                return [self._path()]
+                yield self._path()
             case "authority":
-                return [self._header(self._request, ":authority")]
+                yield self._header(self._request, ":authority")
             case "header":
-                return [self._header(self._request, header_name(key or ""))]
+                yield self._header(self._request, header_name(key or ""))
             case "response.header":
-                return [self._header(self._response, key or "")]
+                yield self._header(self._response, key or "")
             case "grpc.method":
-                return [self._grpc_method()]
+                yield self._grpc_method()
             case "source.principal":
-                return [self._exchange.source_principal.encode() or None]
+                yield self._exchange.source_principal.encode() or None
             case "trace_id":
-                return [joined(self._request.headers, each) for each, _ in _TRACE_HEADERS]
+                yield from (joined(self._request.headers, each) for each, _ in _TRACE_HEADERS)
             case "sample":
                 ids = (_REQUEST_ID, *(each for each, _ in _TRACE_HEADERS))
-                return [joined(self._request.headers, each) for each in ids]
+                yield from (joined(self._request.headers, each) for each in ids)
             case "body":
-                return [self._body(self._request), self._body(self._response)]
+                yield self._body(self._request)
+                yield self._body(self._response)
             case "request.body" | "request.json":
-                return [self._body(self._request)]
+                yield self._body(self._request)
             case "response.body" | "response.json":
-                return [self._body(self._response)]
-        return []
+                yield self._body(self._response)
 
     def _place(self) -> int:
         """Return where in 32 bits the trace stands; equal for all requests of it, by chance for one without any id."""
