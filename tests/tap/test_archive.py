@@ -14,6 +14,7 @@ from envoy_tap.core.by_summary import fulfils, is_told
 from envoy_tap.core.exchange import Exchange, Message
 from envoy_tap.core.predicate import Expr, matches, parse
 from envoy_tap.core.record import as_object, exchange_of, summary
+from envoy_tap.core.session import Limits
 from envoy_tap.storage.port import Span, Store
 from envoy_tap.storage.snapshot import Snapshot
 from tests.tap.building import exchange, session
@@ -62,7 +63,7 @@ def test_a_filter_of_what_summaries_tell_reads_no_exchange(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = sqlite_store(tmp_path)
-    store.create(Snapshot(session("0123456789ab", now_s=1e9)))
+    store.create(Snapshot(session("0123456789ab", now_s=1e9, limits=Limits(exchanges=1200))))
     store.append("0123456789ab", [with_status(200 + number % 2) for number in range(1200)])
     archive = Archive(store)
 
