@@ -1,6 +1,7 @@
 """A stock Envoy with the tap slot: what is targeted comes out whole and redacted, nothing else comes out at all."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -100,6 +101,28 @@ async def test_a_targeted_exchange_is_captured_and_no_other(at: Tapped) -> None:
     assert b"not this" not in sent
     assert b"s3cr3t" not in sent
     assert len({payload for payload in at.payloads if b"edge-1" in payload}) == 2
+
+
+async def test_a_secret_stays_in_the_proxy_however_clients_write_it(at: Tapped) -> None:
+    rules = Redaction()
+    at.slot.set(target(redaction=replace(rules, names=rules.names | {"größe"})))
+    assert await at.settled() == ""
+    grpc = b"\n\x0fbob@example.org"
+    frame = b"\x00\x00\x00\x00" + bytes([len(grpc)]) + grpc
+    for start, content_type, body in (
+        (f'GET /q?a=1&password=a"<{SECRET}&b=2 HTTP/1.1', "", b""),
+        (f"GET /q?next=%2Fcb%3Fcode%3D{SECRET} HTTP/1.1", "", b""),
+        ("POST / HTTP/1.1", "application/json", json.dumps({"Größe": SECRET}).encode()),
+        ("POST / HTTP/1.1", "application/x-www-form-urlencoded", b"pan=4111%201111%201111%201111"),
+        ("POST /a.B/C HTTP/1.1", "application/grpc", frame + frame),
+    ):
+        headers = [f"content-type: {content_type}"] if content_type else []
+        await at.ask(start, *headers, body=body)
+        request, _ = halves(await at.sink.next())
+    assert request.body == (frame + frame).replace(b"bob@example.org", b"[redacted]*****")
+    sent = b"".join(at.payloads)
+    for secret in (SECRET.encode(), b"%201111", b"bob@"):
+        assert secret not in sent
 
 
 async def test_a_target_that_expires_stops_capturing_and_the_next_one_starts(at: Tapped) -> None:

@@ -158,7 +158,7 @@ end
 
 local function patterns(text, rule, cut)
   if rule.jwt then text = jwts(text, cut) end
-  if rule.userinfo then text = users(text, cut) end
+  if rule.userinfo and (cut or find(text, "@", 1, true)) then text = users(text, cut) end
   if rule.email then text = emails(text, cut) end
   if rule.card then text = cards(text, cut) end
   return text

@@ -8,6 +8,7 @@ local URL_HEADERS = {
 }
 
 local function decoded(name)
+  if not find(name, "[%%+]") then return lower(name) end
   name = string.gsub(name, "%+", " ")
   name = string.gsub(name, "%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end)
   return lower(name)
