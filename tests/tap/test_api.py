@@ -223,6 +223,8 @@ async def test_a_predicate_is_checked_and_told_apart(tmp_path: Path) -> None:
             error = refused.json()["error"]
             assert (refused.status_code, error["position"]) == (422, 12)
             assert error["hint"] == "ask only whether it is there: header[cookie] exists"
+        # What is stored has placeholders, which may be compared.
+        assert (await client.post("/api/v1/predicate?stored=1", json=asked)).status_code == 200
 
 
 async def test_one_is_told_who_one_is(tmp_path: Path, tokens: Path) -> None:

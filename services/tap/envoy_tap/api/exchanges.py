@@ -54,8 +54,10 @@ class ExchangeRoutes:
         )
 
     async def predicate(self, request: Request, _person: Person) -> Response:
-        """POST /predicate: as a session could have it, with the redaction of all."""
-        found = await asked.predicate_in_body(request, self._desk.registry.refusal(Redaction()))
+        """POST /predicate: as a session could have it, with the redaction of all; or as a filter of what is stored."""
+        is_stored = request.query_params.get("stored") == "1"
+        refused = None if is_stored else self._desk.registry.refusal(Redaction())
+        found = await asked.predicate_in_body(request, refused)
         parts = {"predicate": found, "proxy": proxy_part(found), "collector": collector_part(found)}
         told = warnings(found, Redaction())
         return JSONAnswer({**{name: printed(part) for name, part in parts.items()}, "warnings": told})

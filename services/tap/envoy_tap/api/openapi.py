@@ -86,7 +86,7 @@ _OPERATIONS = (
     ),
     _Operation(
         "post", "/predicate", "predicate", "view", "Check a predicate, and say who decides which part of it.",
-        "Predicate", body="PredicateRequest", errors=_SENT,
+        "Predicate", query=("stored",), body="PredicateRequest", errors=_SENT,
     ),
     _Operation(
         "post", "/preview", "preview", "view", "Count which of the newest exchanges fulfil a predicate.",
@@ -105,6 +105,7 @@ _QUERY: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "filter": ("filter", "A predicate that they fulfil.", {"type": "string"}),
     "format": ("format", "Which one.", {"enum": list(FORMATS), "default": "har"}),
     "seq": ("seq", "Only those, as 1,4,7-9.", {"type": "string"}),
+    "stored": ("stored", "1: of what is stored, as a filter; it may compare placeholders.", {"enum": ["0", "1"], "default": "0"}),
     "replay": ("replay", "Begin with so many of before.", {"type": "integer", "minimum": 0, "maximum": 1000, "default": 0}),
     "full": ("full", "1: whole exchanges in place of summaries.", {"enum": ["0", "1"], "default": "0"}),
 }  # fmt: skip

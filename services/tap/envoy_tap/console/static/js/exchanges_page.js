@@ -37,6 +37,7 @@ export function exchangesPage({ api, may, id, view }) {
     api,
     label: "Filter",
     optional: true,
+    stored: true,
     value: view.get("filter") ?? "",
     placeholder: "status=5xx and path^=/orders   (any predicate)",
     valid: (text) => show(text),

@@ -34,10 +34,10 @@ export function narrowed(predicate, condition) {
   return /\bor\b/.test(predicate) ? `(${predicate}) and ${condition}` : `${predicate} and ${condition}`;
 }
 
-/** Ask the service what it reads in `text`: `{predicate, proxy, collector, warnings}`, or null once `signal` aborts. */
-export async function read(api, text, signal) {
+/** Ask the service what it reads in `text`, of a session or of what is `stored`: `{predicate, proxy, collector, warnings}`, or null once `signal` aborts. */
+export async function read(api, text, signal, stored = false) {
   try {
-    return await api.post("/predicate", { predicate: text }, signal);
+    return await api.post(stored ? "/predicate?stored=1" : "/predicate", { predicate: text }, signal);
   } catch (error) {
     if (error.name === "AbortError") return null;
     throw error;

@@ -5,9 +5,9 @@ import { around, read } from "./predicate.js";
 
 /**
  * Return `{element, input, set(text)}`. `valid` is called with the text and what the service read in it, `invalid` with
- * the error. `isEmpty(text)` texts are valid and not asked about.
+ * the error. `isEmpty(text)` texts are valid and not asked about. `stored`: it is a filter of what is stored.
  */
-export function predicateField({ api, label, value = "", placeholder = "", rows = 1, ms = 200, optional = false, valid, invalid = () => {} }) {
+export function predicateField({ api, label, value = "", placeholder = "", rows = 1, ms = 200, optional = false, stored = false, valid, invalid = () => {} }) {
   const id = uniqueId("predicate");
   const says = h("div", { id: `${id}-says`, class: "says", role: "status" });
   const shared = { id, placeholder, spellcheck: "false", autocomplete: "off", autocapitalize: "off", "aria-describedby": says.id };
@@ -24,7 +24,7 @@ export function predicateField({ api, label, value = "", placeholder = "", rows 
       return valid("", null);
     }
     try {
-      const found = await read(api, text, signal);
+      const found = await read(api, text, signal, stored);
       if (!found) return undefined;
       good();
       return valid(text, found);
