@@ -237,7 +237,7 @@ def test_an_answer_that_passes_has_headers_but_no_wait_and_says_its_metadata(env
     assert passed.headers["ratelimit-remaining"] == "7"
     assert "retry-after" not in passed.headers
     said = json.loads(passed.headers["x-metadata"])
-    assert said["descriptors"] == [{"entries": ["user=grace"]}]
+    assert said["descriptors"] == [{"entries": ["user=grace"], "hitsAddend": 3}]
     assert said["metadata"] == {"tier": "free"}
 
 

@@ -70,7 +70,7 @@ def test_secrets_do_not_leave_the_proxy_and_do_reach_the_upstream(tapped: Tapped
     captured = tapped.captured(answer)
     shown = {name: captured.request_headers[name] for name in ("authorization", "cookie", "x-note")}
     assert shown == {"authorization": REDACTED, "cookie": REDACTED, "x-note": "plain"}
-    assert answer.json()["headers"]["authorization"] == f"({len(SECRET)} characters)"
+    assert f"authorization ({len(SECRET)} characters)" in answer.json()["not_echoed"]
     (session_id,) = captures.sessions(tapped.tap.admin_port)
     listed = json.dumps(list(captures.exchanges(tapped.tap.admin_port, session_id))).encode()
     for content in (listed, *(file.read_bytes() for file in tapped.data.iterdir())):
