@@ -24,6 +24,10 @@ OVER, OK = Verdict.OVER_LIMIT, Verdict.OK
 FIVE = Rule("d", "five", Rate(5, Unit.MINUTE), name="five")
 TEN = Rule("d", "ten", Rate(10, Unit.HOUR), metadata={"tier": "gold", "weights": [1.5, None, True]})
 FREE = Rule("d", "free", None)
+SLOW, QUICK, BAN = (
+    Rule("d", name, Rate(requests, Unit.DAY), quota_mode=True)
+    for name, requests in (("slow", 1), ("quick", 2), ("ban", 0))
+)
 NAMES = HeaderNames()
 
 
@@ -53,6 +57,17 @@ def test_retry_after_is_the_longest_wait_of_what_refused_and_absent_where_waitin
     assert waits["retry-after"] == "9"
     assert "retry-after" not in headers((FIVE, OVER, 0, 1), (TEN, OVER, 2, None), over=True)
     assert "retry-after" not in headers((FIVE, Verdict.SHADOWED, 0, 1))
+
+
+def test_of_several_quotas_one_is_enough_to_wait_for() -> None:
+    quotas: list[Status] = [(SLOW, OVER, 0, 60 * MICROSECONDS), (QUICK, OVER, 0, 9 * MICROSECONDS)]
+    assert headers(*quotas, (BAN, OVER, 0, None), over=True)["retry-after"] == "9"
+    assert headers(*quotas, (FIVE, OVER, 0, 30 * MICROSECONDS), over=True)["retry-after"] == "30"
+    assert "retry-after" not in headers((BAN, OVER, 0, None), (TEN, OVER, 0, 5), over=True)
+
+
+def test_what_the_store_could_not_say_leaves_open_how_long_to_wait() -> None:
+    assert "retry-after" not in headers((FIVE, OVER, 0, 5), (TEN, Verdict.FAILED_CLOSED, 0, None), over=True)
 
 
 def test_a_problem_names_the_limits_and_no_value_of_the_request() -> None:

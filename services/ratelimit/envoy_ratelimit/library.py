@@ -29,8 +29,8 @@ from envoy_ratelimit.config import load_rules
 from envoy_ratelimit.config.inline import load_text
 from envoy_ratelimit.core.fallback import LocalShare
 from envoy_ratelimit.core.limiter import Answer, FailurePolicy, Limiter, Status, Verdict
+from envoy_ratelimit.core.response import REFUSED, retry_after_us
 from envoy_ratelimit.core.rules import Rules
-from envoy_ratelimit.core.store import QUOTA
 from envoy_ratelimit.core.token_bucket import MICROSECONDS
 from envoy_ratelimit.stores import DenialCache, RemoteStore, open_store
 from envoy_ratelimit.stores.memory import MemoryStore
@@ -39,8 +39,7 @@ ConfigPath = str | Path
 STORE_TIMEOUT_S = 0.25
 """Longer than the service's: no Envoy waits here."""
 OnStoreFailure = Literal["allow", "deny", "local"]
-_REFUSED = frozenset({Verdict.OVER_LIMIT, Verdict.FAILED_CLOSED})
-_PASSED = frozenset(Verdict) - _REFUSED - {Verdict.OVER_QUOTA}
+_PASSED = frozenset(Verdict) - REFUSED - {Verdict.OVER_QUOTA}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,18 +188,8 @@ class RateLimiter:
 def _decision(answer: Answer) -> Decision:
     over, statuses = answer
     limits = tuple(None if status is None else _state(status) for status in statuses)
-    return Decision(not over, limits, _retry_after_s(statuses) if over else None)
-
-
-def _retry_after_s(statuses: Sequence[Status | None]) -> float | None:
-    """Return how long the slowest of the limits that refused takes; of the quotas the first, for one is enough."""
-    refused = [status for status in statuses if status is not None and status[1] in _REFUSED]
-    waits = [reset_us for rule, _, _, reset_us in refused if not rule.mode & QUOTA]
-    quotas = [reset_us for rule, _, _, reset_us in refused if rule.mode & QUOTA]
-    if quotas:
-        waits.append(min((wait for wait in quotas if wait is not None), default=None))
-    known = [wait for wait in waits if wait is not None]
-    return max(known) / MICROSECONDS if known and len(known) == len(waits) else None
+    wait_us = retry_after_us(statuses) if over else None
+    return Decision(not over, limits, None if wait_us is None else wait_us / MICROSECONDS)
 
 
 def _state(status: Status) -> LimitState:

@@ -1,18 +1,21 @@
 """What an answer says beside its statuses, where that is wanted: headers, a body for a refusal, metadata. Plain data."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from envoy_ratelimit.core.limiter import Answer, Plan, Status, Verdict
 from envoy_ratelimit.core.rule import Entries, Rate
+from envoy_ratelimit.core.store import QUOTA
 from envoy_ratelimit.core.token_bucket import MICROSECONDS
 
 PROBLEM_TYPE = "application/problem+json"
 _STATUS = 429
 _COUNTED = frozenset({Verdict.OK, Verdict.OVER_LIMIT, Verdict.SHADOWED, Verdict.OVER_QUOTA})
 _PASSED = frozenset({Verdict.OK, Verdict.UNLIMITED, Verdict.FAILED_OPEN})
+REFUSED = frozenset({Verdict.OVER_LIMIT, Verdict.FAILED_CLOSED})
+"""Verdicts that refuse the request."""
 _OVER = frozenset({Verdict.OVER_LIMIT, Verdict.OVER_QUOTA, Verdict.FAILED_CLOSED})
 
 
@@ -76,11 +79,24 @@ def header_values(answer: Answer, names: HeaderNames) -> Iterator[tuple[str, str
         yield names.retry_after, str(wait_s)
 
 
+def retry_after_us(statuses: Sequence[Status | None]) -> int | None:
+    """Return how long the slowest of the limits that refused takes; of the quotas the first, for one is enough.
+
+    None where waiting does not help, or how long is not known.
+    """
+    refused = [status for status in statuses if status is not None and status[1] in REFUSED]
+    waits = [reset_us for rule, _, _, reset_us in refused if not rule.mode & QUOTA]
+    quotas = [reset_us for rule, _, _, reset_us in refused if rule.mode & QUOTA]
+    if quotas:
+        waits.append(min((wait for wait in quotas if wait is not None), default=None))
+    known = [wait for wait in waits if wait is not None]
+    return max(known) if known and len(known) == len(waits) else None
+
+
 def retry_after_s(answer: Answer) -> int | None:
-    """Return the seconds until the refused request would pass, rounded up; None where waiting does not help."""
-    waits = [status[3] for status in answer[1] if status is not None and status[1] is Verdict.OVER_LIMIT]
-    known = [wait_us for wait_us in waits if wait_us is not None]
-    return seconds(max(known)) if known and len(known) == len(waits) else None
+    """Return the seconds until the refused request would pass, rounded up; see `retry_after_us`."""
+    wait_us = retry_after_us(answer[1])
+    return None if wait_us is None else seconds(wait_us)
 
 
 def problem(answer: Answer) -> bytes:
