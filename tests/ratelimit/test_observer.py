@@ -149,6 +149,16 @@ def test_the_references_names_add_up() -> None:
     }
 
 
+def test_no_value_of_a_request_ends_a_line_of_the_references_names() -> None:
+    limit = "rate_limit: { unit: day, requests_per_unit: 9 }"
+    seen = Seen(f"domain: edge\ndescriptors:\n  - {{ key: user, detailed_metric: true, {limit} }}\n")
+    for end in "\n\r\x00\x0b\x1e\x85\u2028\u2029":
+        seen.asks("user", f"a{end}b: 7")
+    assert dict(reference_stats(seen.metrics.hits.counts)) == {
+        f"ratelimit.service.rate_limit.edge.user_a_b: 7.{name}": 8 for name in ("total_hits", "within_limit")
+    }
+
+
 def test_rules_beyond_the_cap_are_other_and_counted() -> None:
     seen = Seen(rules=2)
     for key in ("user", "shadow", "free", "free"):

@@ -1,5 +1,6 @@
 """Decisions and hits by rule: counted as the reference counts them, with a bounded number of labels."""
 
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from math import floor
@@ -24,6 +25,8 @@ CODES = tuple(verdict.name.lower() for verdict in Verdict)
 _NEAR, _REMEMBERED = len(RESULTS) - 2, len(RESULTS) - 1
 _DECIDED = len(RESULTS)
 _OVER = int(Verdict.OVER_LIMIT)
+_LINE_END = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]")
+"""What ends a line for one reader or another, and the other control characters."""
 _UNKNOWN_DOMAIN = "(unknown)"
 """Stands for every domain that is not configured: such names are the caller's, and must not become labels."""
 
@@ -230,7 +233,8 @@ def _blank() -> list[int]:
 def reference_stats(hits: Mapping[tuple[str, ...], int]) -> list[tuple[str, int]]:
     """Return the counts under the reference's names (`ratelimit.service.rate_limit.edge.user.over_limit`), sorted.
 
-    There `within_limit` holds what is near the limit too, and `total_hits` holds all.
+    There `within_limit` holds what is near the limit too, and `total_hits` holds all. A name is a line of its own: what
+    could end one is `_`, for values of requests may have it.
     """
     stats: dict[str, int] = {}
     for (domain, path, result), count in hits.items():
@@ -242,6 +246,6 @@ def reference_stats(hits: Mapping[tuple[str, ...], int]) -> list[tuple[str, int]
             "shadow_mode": ("over_limit", "shadow_mode"),
         }.get(result, (result,))
         for name in ("total_hits", *names):
-            key = f"ratelimit.service.rate_limit.{domain}.{path}.{name}"
+            key = _LINE_END.sub("_", f"ratelimit.service.rate_limit.{domain}.{path}.{name}")
             stats[key] = stats.get(key, 0) + count
     return sorted(stats.items())
