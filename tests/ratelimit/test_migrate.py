@@ -221,9 +221,15 @@ def test_an_option_that_is_not_there_is_said() -> None:
     assert said == ["SHADOW_MODE: needs --shadow-mode, which this version does not have"]
 
 
-def test_secrets_are_not_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [("REDIS_AUTH", "REDIS_SENTINEL_AUTH", "REDIS_PERSECOND_AUTH"), ("REDIS_SENTINEL_AUTH",)],
+    ids=["all", "of_sentinel_alone"],
+)
+def test_secrets_are_not_shown(
+    names: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     env_file = tmp_path / "env"
-    names = ("REDIS_AUTH", "REDIS_SENTINEL_AUTH", "REDIS_PERSECOND_AUTH")
     secrets = [f"{name}=hidden" for name in names]
     lines = [*secrets, "REDIS_TYPE=SENTINEL", "export REDIS_URL='m,a:1'", "REDIS_PERSECOND=true", "# comment"]
     headers = "CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS=authorization:hidden"

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from envoy_ratelimit.commands.output import Format, console, print_json, say, table
 from envoy_ratelimit.commands.usable import usable
-from envoy_ratelimit.migrate import SECRET, SIGNS, Mapped, is_reference, translate
+from envoy_ratelimit.migrate import SECRET, SIGNS, STORES, Mapped, is_reference, translate
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
 
 _NEEDS_A_LOOK = frozenset({"differs", "unsupported", "unknown"})
@@ -57,7 +57,7 @@ def migrate(
 
 def _data(mapped: Mapped) -> dict[str, object]:
     data = asdict(mapped)
-    data["values"] = [mapped.shown] if mapped.secret else list(mapped.values)
+    data["values"] = [mapped.shown] if mapped.secret or mapped.option in STORES else list(mapped.values)
     data["secret"] = mapped.secret or not SECRET.isdisjoint(mapped.variables)
     return data
 
