@@ -218,11 +218,11 @@ def test_a_file_that_was_renamed_and_broken_at_once_holds_on(folder: Path, bad: 
     assert (last.errors, last.gone) == ((), ())
 
 
-def test_what_was_moved_to_another_file_that_is_broken_holds_on(folder: Path) -> None:
+@pytest.mark.parametrize("moved", [named("edge", limit="x"), f"{named('edge')}  - key: ["])
+def test_what_was_moved_to_another_file_that_is_broken_holds_on(folder: Path, moved: str) -> None:
     first = load(folder, a=named("edge"), b=named("other"), c=named("third"))
     (folder / "a.yaml").unlink()
-    moved = f"{named('other', limit='2')}---\n{named('edge', limit='x')}"
-    (folder / "b.yaml").write_text(moved, "utf-8")
+    (folder / "b.yaml").write_text(f"{named('other', limit='2')}---\n{moved}", "utf-8")
     second = load_rules([folder], previous=first)
     assert held(second) == ["edge.k 1/DAY", "other.k 1/DAY", "third.k 1/DAY"]
     assert (second.as_before, second.gone) == ((folder / "b.yaml",), (folder / "a.yaml",))

@@ -97,7 +97,7 @@ def load_rules(
     bad = {file: one.names for file, one in read.items() if one.parts is None or file in settled.conflicts}
     bad |= dict.fromkeys(found.unread, frozenset[str]())
     absent = {file: parts for file, parts in before.items() if file not in now}
-    gone = _gone(absent, settled, _declared(bad, before), merge=merge)
+    gone = _gone(absent, settled, _declared(bad, before, found.texts), merge=merge)
     by_file = settled.by_file | gone
     domains = by_domain(part for parts in by_file.values() for part in parts)
     if merge:
@@ -145,14 +145,22 @@ def _gone(
     return gone
 
 
-def _declared(at_fault: Mapping[Path, frozenset[str]], before: Mapping[Path, Parts]) -> frozenset[str] | None:
-    """Return the domains that the files *at_fault* may hold, or None if that can't be told of one of them."""
+def _declared(
+    at_fault: Mapping[Path, frozenset[str]], before: Mapping[Path, Parts], texts: Mapping[Path, str]
+) -> frozenset[str] | None:
+    """Return the domains that the files *at_fault* may hold, or None if that can't be told of one of them.
+
+    One whose domains can't be told may hold what it had before, and whatever was anywhere that stands in its text.
+    """
     declared: set[str] = set()
+    names_before = {part.domain.name for parts in before.values() for part in parts}
     for at, names in at_fault.items():
         known = names or {part.domain.name for file in before if _is_at(file, at) for part in before[file]}
         if not known:
             return None
         declared |= known
+        if not names:
+            declared.update(name for name in names_before - declared if name in texts.get(at, ""))
     return frozenset(declared)
 
 
