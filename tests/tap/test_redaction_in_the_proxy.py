@@ -142,6 +142,7 @@ def test_the_proxy_and_the_collector_hide_the_same_of_a_header(text: str, name: 
         '{"a":' * 40_000,
         "name=" * 40_000,
         "name=;" * 80_000,
+        ("a" * 200 + ".b=&") * 1000,
         "%26" * 70_000,
         "a://" * 50_000,
         "token=\\" * 30_000,

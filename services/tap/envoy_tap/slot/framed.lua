@@ -2,6 +2,8 @@
 local FLAGS = {[0] = true, [1] = true, [128] = true, [129] = true}
 local PREFIX, MOST_SIZE, MOST_DEPTH, VARINT_BYTES, MOST_NUMBER = 5, 4294967295, 12, 10, 536870911
 local FIXED_BYTES = {[1] = 8, [5] = 4}
+-- `a=b`; a message can have a great many fields that are shorter.
+local LEAST_SECRET = 3
 
 -- A number and where the next begins, or nil.
 local function varint_at(text, at, last)
@@ -47,6 +49,7 @@ end
 -- What may be a text or a message is both: when its fields are hidden, `everywhere` looks over all of it.
 local function without(data, field, hide, everywhere)
   local at, last, inner = field[1], field[2], field[3]
+  if last - at + 1 < LEAST_SECRET then return sub(data, at, last) end
   if not inner then return hide(sub(data, at, last), false) end
   local out = {}
   for _, each in ipairs(inner) do

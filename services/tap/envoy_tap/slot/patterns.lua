@@ -81,21 +81,25 @@ local function cards(text, cut)
   end
 end
 
+-- Bytes of local parts.
+local LOCAL = {}
+for code = 0, 127 do LOCAL[code] = find(string.char(code), "[%w%._%+%%%-]") ~= nil end
+
 -- The local part that `before` ends with; JSON's escapes are read, and not cut in two.
 local function local_part(before)
   local start = #before + 1
   while true do
-    local run = match(sub(before, 1, start - 1), "[%w%._%+%%%-]+$")
-    if not run then break end
-    start = start - #run
+    local stop = start
+    -- Backwards: a pattern with an end only is tried at each place before it.
+    while start > 1 and LOCAL[byte(before, start - 1)] do start = start - 1 end
+    if start == stop then break end
     if sub(before, start - 1, start - 1) ~= "\\" or (start > 2 and sub(before, start - 2, start - 2) == "\\") then break end
     local digits = match(before, "^u(%x%x%x%x)", start)
     if not digits then
       start = start + 1
       break
     end
-    local char = tonumber(digits, 16)
-    if char >= 128 or not find(string.char(char), "[%w%._%+%%%-]") then
+    if not LOCAL[tonumber(digits, 16)] then
       start = start + 5
       break
     end

@@ -2,6 +2,7 @@
 -- Every loop goes forward through its text, so that no body can hold a worker up.
 local R = {}
 local NAME_MOST = 1024
+local NO_TEXT = "[%z\1-\8\14-\26\28-\31]"
 local URL_HEADERS = {
   [":path"] = true, ["content-location"] = true, location = true, referer = true, ["x-envoy-original-path"] = true,
   ["x-forwarded-uri"] = true, ["x-original-uri"] = true, ["x-original-url"] = true, ["x-rewrite-url"] = true,
@@ -18,7 +19,10 @@ end
 local function known_as(names, name)
   name = decoded(name)
   if names[name] then return true end
-  return #name <= 256 and names[match(name, "([^%[%]%.]+)[%[%]%.]*$") or name] or false
+  if #name > 256 then return false end
+  local last = name
+  for each in string.gmatch(name, "[^%[%]%.]+") do last = each end
+  return names[last] or false
 end
 
 -- What stands between names and values of parameters, also in an address within another, or in JSON; HTML's &amp; ends
@@ -199,8 +203,10 @@ local function grpc(text, content_type, rule, cut)
   end
   local function everywhere(data, is_cut) return patterns(data, rule, is_cut) end
   local function hide(data, is_cut) return everywhere(query(data, rule.query), is_cut) end
+  -- In what is surely no text, a parameter's value would go on over the fields that follow.
+  local function either(data, is_cut) return (find(data, NO_TEXT) and everywhere or hide)(data, is_cut) end
   keeps_length = true
-  text = messages(text, function(data, is_cut) return message_without(data, hide, everywhere, is_cut) end, cut)
+  text = messages(text, function(data, is_cut) return message_without(data, hide, either, is_cut) end, cut)
   keeps_length = false
   return text
 end

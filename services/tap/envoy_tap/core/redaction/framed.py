@@ -21,6 +21,8 @@ _VARINT_BYTES = 10
 _MAX_NUMBER = (1 << 29) - 1
 _LENGTH, _GROUP, _GROUP_END = 2, 3, 4
 _FIXED_BYTES = {1: 8, 5: 4}
+# `a=b`; a message can have a great many fields that are shorter.
+_LEAST_SECRET = 3
 
 
 def is_framed(content_type: bytes) -> bool:
@@ -68,6 +70,8 @@ def hide_message(data: bytes, hide: Hide, everywhere: Hide, steps: Steps, *, cut
 
 def _hidden(data: bytes, field: "_Field", hide: Hide, everywhere: Hide) -> bytes:
     start, end, inner = field
+    if end - start < _LEAST_SECRET:
+        return data[start:end]
     if inner is None:
         return hide(data[start:end], False)
     out: list[bytes] = []

@@ -17,7 +17,7 @@ _FORM_MARK = re.compile(rb"[=&;]")
 _FORM_END = re.compile(rb"[&;]")
 _MATRIX_VALUE = re.compile(rb"[^&#/?;]*")
 _MAX_NAME_BYTES = 1024
-_LAST = re.compile(rb"([^\[\].]+)[\[\].]*\Z")
+_NESTED = re.compile(rb"[^\[\].]+")
 _MAX_NESTED_BYTES = 256
 _PART_NAME = re.compile(rb"[Nn][Aa][Mm][Ee][ \t]*=[ \t]*\"?([^\"\r\n;]*)")
 _BLANK = re.compile(rb"(\r?)\n\r?\n")
@@ -111,5 +111,5 @@ def known_as(name: bytes, names: Names) -> bytes:
     plain = unquote_to_bytes(name.replace(b"+", b" ")).lower()
     if plain in names:
         return plain
-    last = _LAST.search(plain) if len(plain) <= _MAX_NESTED_BYTES else None
-    return last[1] if last and last[1] in names else b""
+    nested = _NESTED.findall(plain) if len(plain) <= _MAX_NESTED_BYTES else ()
+    return nested[-1] if nested and nested[-1] in names else b""

@@ -31,7 +31,8 @@ _BETWEEN_DIGITS = frozenset(
 _CUT_TAIL = re.compile(rb"(?:[ +-]|\x01+|%[0-9A-Fa-f]?|\\(?:u[0-9A-Fa-f]{0,3})?|\xc2)\Z")
 _LONGEST_ESCAPE = 6
 _AT = re.compile(rb"@|%40")
-_LOCAL = re.compile(rb"[A-Za-z0-9._+%-]+\Z")
+_LOCAL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+%-"
+_LOCAL_CODES = frozenset(_LOCAL)
 _ESCAPED_CHAR = re.compile(rb"u[0-9A-Fa-f]{4}")
 _SCHEME_END = re.compile(rb":\\?/\\?/")
 _USER = re.compile(rb"[^\s/?#\"<>]*")
@@ -91,16 +92,16 @@ def _emails(text: bytes, replace: Replace, *, cut: bool) -> bytes:
 def _local(before: bytes) -> bytes:
     """Return the local part that *before* ends with; JSON's escapes are read, and not cut in two."""
     start = len(before)
-    while run := _LOCAL.search(before, 0, start):
-        start = run.start()
+    # From the end: a regular expression with an end only is tried at each place before it.
+    while (first := len(before[:start].rstrip(_LOCAL))) < start:
+        start = first
         if before[start - 1 : start] != b"\\" or before[start - 2 : start - 1] == b"\\":
             break
         escape = _ESCAPED_CHAR.match(before, start)
         if escape is None:
             start += 1
             break
-        char = int(escape[0][1:], 16)
-        if char >= 128 or not _LOCAL.match(bytes([char])):  # noqa: PLR2004 - the end of ASCII
+        if int(escape[0][1:], 16) not in _LOCAL_CODES:
             start = escape.end()
             break
         start -= 1

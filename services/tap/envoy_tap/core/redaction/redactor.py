@@ -134,10 +134,14 @@ class Redactor:
         def hide(data: bytes, is_cut: bool) -> bytes:
             return everywhere(hide_query(data, self._query, masked), is_cut)
 
+        def either(data: bytes, is_cut: bool) -> bytes:
+            # In what is surely no text, a parameter's value would go on over the fields that follow.
+            return (everywhere if _BINARY.search(data) else hide)(data, is_cut)
+
         def edited(data: bytes, is_cut: bool) -> bytes:
             if b"json" in content_type:
                 return self._plain(data, content_type, steps, cut=is_cut)
-            return hide_message(data, hide, everywhere, steps, cut=is_cut)
+            return hide_message(data, hide, either, steps, cut=is_cut)
 
         return edit_messages(body, edited, cut=cut)
 
