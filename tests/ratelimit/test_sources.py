@@ -39,18 +39,19 @@ def left(sidecar: RatelimitSidecar, domain: str) -> object:
     return statuses[0].get("limitRemaining")
 
 
-def test_a_broken_file_at_the_start_is_left_out_and_said(tmp_path: Path) -> None:
+async def test_a_broken_file_at_the_start_is_left_out_and_said(tmp_path: Path) -> None:
     write(tmp_path, "a", 1)
     write(tmp_path, "b", None)
     sidecar = RatelimitSidecar(RatelimitSettings(config=(tmp_path,)))
     assert held(sidecar) == ["a 1/DAY"]
-    (concern,) = sidecar.concerns()
-    assert concern.startswith("left out: ")
-    assert "b.yaml:" in concern
+    taken = await sidecar.start()
+    assert taken is not None
+    assert taken.what_holds == f"left out: {tmp_path}/b.yaml; the others hold"
+    assert [finding.position.file for finding in taken.findings] == [f"{tmp_path}/b.yaml"]
     write(tmp_path, "b", 2)
-    sidecar.reload()
+    assert isinstance(sidecar.reload(), str)
+    await sidecar.stop()
     assert held(sidecar) == ["a 1/DAY", "b 2/DAY"]
-    assert sidecar.concerns() == ()
 
 
 def test_a_file_that_breaks_holds_as_it_was_while_the_others_change(tmp_path: Path) -> None:

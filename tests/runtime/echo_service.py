@@ -58,9 +58,7 @@ class EchoSidecar:
 
     def reload(self) -> str | PartlyTaken:
         self._prefix = read_prefix(self.watched[0])
-        if self._prefix == "half":
-            return PartlyTaken("left out: the other half", [Finding(Position("other"), "is not there")])
-        return f"the prefix is {self._prefix}"
+        return self._partly() or f"the prefix is {self._prefix}"
 
     def describe(self) -> Mapping[str, object]:
         return {"prefix": self._prefix, "store": "redis://admin:secret@cache:6379/0"}
@@ -68,15 +66,21 @@ class EchoSidecar:
     def concerns(self) -> Sequence[str]:
         return [self._concern] if self._concern else []
 
-    async def start(self) -> None:
+    async def start(self) -> PartlyTaken | None:
         while self._gate is not None and not self._gate.exists():  # noqa: ASYNC110 -- a test makes it
             await asyncio.sleep(_TICK_S)
+        return self._partly()
 
     async def drain(self) -> None:
         pass
 
     async def stop(self) -> None:
         print("the sidecar has stopped", flush=True)  # noqa: T201
+
+    def _partly(self) -> PartlyTaken | None:
+        if self._prefix != "half":
+            return None
+        return PartlyTaken("left out: the other half", [Finding(Position("other"), "is not there")])
 
     def _say(self, calls: Sequence[Call]) -> Sequence[Answer]:
         self.said.add(amount=len(calls))

@@ -200,6 +200,18 @@ async def test_a_reload_that_took_a_part_says_what_holds(processes: Processes) -
     assert sample(admin, "config_broken") == 0
 
 
+async def test_a_start_that_took_a_part_says_so_as_a_reload_does(processes: Processes) -> None:
+    program = start(processes, text="prefix: half\n")
+    _, admin = program.addresses()
+    assert "start: partly taken, findings: 1; left out: the other half" in program.log
+    assert get(admin, "/readyz").text.startswith("ready\nthe newest configuration is partly taken; left out:")
+    assert sample(admin, "config_broken") == 1
+    program.write("prefix: whole\n")
+    program.process.until_logged("the prefix is whole")
+    assert get(admin, "/readyz").text == "ready\n"
+    assert sample(admin, "config_broken") == 0
+
+
 async def test_the_counters_of_the_process_and_of_the_service_are_scraped(processes: Processes) -> None:
     program = start(processes)
     listen, admin = program.addresses()

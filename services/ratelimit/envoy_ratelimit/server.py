@@ -47,7 +47,6 @@ class RatelimitSidecar:
         server = settings.xds_server()
         self._xds = XdsClient(server, self._apply) if server is not None else None
         self._loaded = LoadedRules(Rules(), (), ()) if server is not None else self._load(None)
-        self._left_out = self._loaded.errors
         try:
             self._store = open_store(
                 settings.store,
@@ -125,9 +124,8 @@ class RatelimitSidecar:
         if self._xds is not None:
             return "limits come over xDS, whenever they change"
         loaded = self._load(self._loaded)
-        self._left_out = ()
         summary = self._swap(loaded)
-        return PartlyTaken(loaded.what_holds, loaded.errors) if loaded.errors else summary
+        return _partly(loaded) or summary
 
     def describe(self) -> Mapping[str, object]:
         """Return the limits that hold now, where they came from, and the store without its password."""
@@ -145,25 +143,20 @@ class RatelimitSidecar:
         }
 
     def concerns(self) -> Sequence[str]:
-        """Return what was left out at the start, why the control plane's newest limits don't hold, if the store fails.
+        """Return why the control plane's newest limits don't hold, and if the store fails.
 
         A store that is away says so before a batch has needed it, too.
         """
-        left_out = tuple(f"left out: {finding}" for finding in self._left_out)
         failure = self._handler.outage.why
         if not failure and isinstance(self._store, RemoteStore) and (why := self._store.why_down()):
             policy = self._settings.on_store_failure
             failure = f"the bucket store is not reached; requests get {policy!r} until it is: {why}"
-        return (
-            *left_out,
-            *(self._xds.trouble if self._xds is not None else ()),
-            *((failure,) if failure else ()),
-        )
+        return (*(self._xds.trouble if self._xds is not None else ()), *((failure,) if failure else ()))
 
-    async def start(self) -> None:
+    async def start(self) -> PartlyTaken | None:
         """Say what the start found, and wait a while for limits that come over xDS.
 
-        The store is reached in the meantime, or later.
+        The store is reached in the meantime, or later. Files that can't be used are left out, which is returned.
         """
         for note in (*self._notes, *self.concerns()):
             LOG.warning("%s", note)
@@ -179,6 +172,7 @@ class RatelimitSidecar:
                 LOG.warning("no limits came over xDS yet: until they do, every request passes")
         LOG.info("%s; buckets in %s", self._announce(), masked_url(self._settings.store))
         self._serving = True
+        return _partly(self._loaded)
 
     async def drain(self) -> None:
         """Let /healthcheck fail; no stream is served."""
@@ -241,6 +235,10 @@ class RatelimitSidecar:
             LOG.warning("%s", finding)
         rules = self._loaded.rules
         return f"limits: {len(rules.rules)}, domains: {len(rules.domains)}, files: {len(self._loaded.files)}"
+
+
+def _partly(loaded: LoadedRules) -> PartlyTaken | None:
+    return PartlyTaken(loaded.what_holds, loaded.errors) if loaded.errors else None
 
 
 def _say_why(task: asyncio.Task[None]) -> None:

@@ -88,8 +88,10 @@ class Process:
             transport = self._transport()
             admin = await self._admin.start()
             closing.push_async_callback(self._admin.stop)
-            await self._sidecar.start()
+            taken = await self._sidecar.start()
             closing.push_async_callback(self._sidecar.stop)
+            if taken is not None:
+                self._take_partly("start", taken)
             listen = await transport.start()
             closing.push_async_callback(transport.stop, 0.0)
             watching = asyncio.create_task(self._watch())
@@ -126,7 +128,8 @@ class Process:
                 self._refuse(why, (f"{type(error).__name__}; the log says more",))
             else:
                 if isinstance(taken, PartlyTaken):
-                    self._take_partly(why, taken)
+                    self._reloads.add(("partly",))
+                    self._take_partly(f"reload ({why})", taken)
                     return
                 self._broken = ()
                 self._reloads.add(("ok",))
@@ -137,12 +140,11 @@ class Process:
         self._reloads.add(("error",))
         LOG.error("reload (%s): refused, findings: %d; the old configuration serves on", why, len(findings))
 
-    def _take_partly(self, why: str, taken: PartlyTaken) -> None:
+    def _take_partly(self, when: str, taken: PartlyTaken) -> None:
         headline = f"the newest configuration is partly taken; {taken.what_holds}:"
         self._broken = (headline, *map(str, taken.findings))
-        self._reloads.add(("partly",))
         _log(taken.findings)
-        LOG.error("reload (%s): partly taken, findings: %d; %s", why, len(taken.findings), taken.what_holds)
+        LOG.error("%s: partly taken, findings: %d; %s", when, len(taken.findings), taken.what_holds)
 
     def _transport(self) -> Transport:
         settings = self._settings

@@ -12,7 +12,7 @@ from envoy_sidecar.transport.port import Service
 
 @dataclass(frozen=True, slots=True)
 class PartlyTaken:
-    """What a reload comes to that took a part of the new configuration: `what_holds` says which, `findings` why not all."""
+    """What a start or reload comes to that took a part of the configuration: `what_holds` says which, `findings` why not all."""
 
     what_holds: str
     findings: Sequence[Finding]
@@ -40,8 +40,8 @@ class Sidecar(Protocol):
     def reload(self) -> str | PartlyTaken:
         """Read the configuration again and swap it in atomically; return a summary for the log (`3 policies`).
 
-        A service whose files hold one by one may take those that can be used, and say so by PartlyTaken. Called off the event loop, never twice at once. Raises InvalidConfigurationError, after which the old
-        configuration serves on.
+        A service whose files hold one by one may take those that can be used, and say so by PartlyTaken. Called off the
+        event loop, never twice at once. Raises InvalidConfigurationError, after which the old configuration serves on.
         """
 
     def describe(self) -> Mapping[str, object]:
@@ -50,8 +50,11 @@ class Sidecar(Protocol):
     def concerns(self) -> Sequence[str]:
         """Return what is not as it should be although it serves, a line each, for `/readyz`; without secrets."""
 
-    async def start(self) -> None:
-        """Start what runs beside the requests; called on the event loop before the transport serves."""
+    async def start(self) -> PartlyTaken | None:
+        """Start what runs beside the requests; called on the event loop before the transport serves.
+
+        Says what holds if only a part of the configuration does; see `reload`.
+        """
 
     async def drain(self) -> None:
         """End the streams that would not end by themselves; called when health says NOT_SERVING, while calls go on."""
