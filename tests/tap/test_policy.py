@@ -1,5 +1,6 @@
 """What is never to be captured is not, however its path is written; the proxy and the collector agree on it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from envoy_tap.core.policy import Policy
 from envoy_tap.core.redaction.redactor import Redactor
 from envoy_tap.core.redaction.rules import Redaction
 from envoy_tap.core.session import SessionError
-from envoy_tap.core.spec import requested
+from envoy_tap.core.spec import as_object, requested, stored
 from envoy_tap.policy_file import read_policy
 from envoy_tap.slot.script import forbidden_patterns
 from tests.tap.building import exchange
@@ -200,3 +201,20 @@ def test_a_policy_knows_the_host_by_envoys_name(tmp_path: Path) -> None:
     policy = read_policy(tmp_path / "policy.yaml")
     assert policy.never_headers == {"host", ":authority"}
     assert Redactor(Redaction(), policy.never_headers, b"").header(":authority", b"a") == b"[redacted]"
+
+
+@pytest.mark.parametrize(
+    ("predicate", "told", "hint"),
+    [
+        ("authority=a", "authority is redacted", "leave this condition out"),
+        ("header[host]=a", "header[host] is redacted", "ask only whether it is there: header[host] exists"),
+    ],
+)
+def test_redaction_knows_the_host_by_envoys_name(predicate: str, told: str, hint: str) -> None:
+    asked = {"why": "INC-1", "redaction": {"headers": ["Host", *(f"x-{number}" for number in range(63))]}}
+    session = requested(asked, session_id="1", who="alice", now_s=0.0)
+    assert Redactor(session.redaction, frozenset(), b"").header(":authority", b"a") == b"[redacted]"
+    assert stored(as_object(session)) == session
+    with pytest.raises(SessionError, match=re.escape(told)) as refused:
+        requested({**asked, "predicate": predicate}, session_id="1", who="alice", now_s=0.0)
+    assert hint in refused.value.hint

@@ -8,13 +8,13 @@ never:
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from envoy_sidecar.config.documents import Node, read_documents
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, Position
 from envoy_sidecar.config.strict import Problem, Reader
 from envoy_tap.core.policy import Policy, path_problem
+from envoy_tap.core.predicate.fields import known_to_envoy
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -47,15 +47,10 @@ def _policy(reader: Reader, document: Node) -> Policy:
     found = reader.fields(never, ("paths", "headers", "clusters", "sockets"))
     return Policy(
         reader.strings(found.get("paths"), path_problem),
-        _known_to_envoy(name.lower() for name in reader.strings(found.get("headers"), _header)),
+        known_to_envoy(name.lower() for name in reader.strings(found.get("headers"), _header)),
         reader.strings(found.get("clusters"), lambda _name: None),
         reader.flag(found.get("sockets")),
     )
-
-
-def _known_to_envoy(names: Iterable[str]) -> frozenset[str]:
-    # Envoy keeps what a client sends as host under another name.
-    return frozenset(each for name in names for each in ((name, ":authority") if name == "host" else (name,)))
 
 
 def _header(text: str) -> Problem | None:

@@ -7,6 +7,7 @@ from envoy_tap.core.predicate.parser import Refusal
 from envoy_tap.core.redaction.rules import Redaction, spellings
 
 _JSON = frozenset({"request.json", "response.json"})
+_LEAVE_OUT = "leave this condition out"
 _ONLY_WHETHER = "ask only whether it is there: {} exists"
 
 
@@ -21,13 +22,15 @@ def refusal(rules: Redaction, never_headers: frozenset[str]) -> Refusal:
         if name in never_headers:
             return (
                 f"the policy never lets {field.key or name} be captured, nor compared",
-                "leave this condition out",
+                _LEAVE_OUT,
             )
         is_redacted = name in rules.headers or (
             field.name in _JSON and _is_secret(steps(field.key or ""), secret, paths)
         )
         if not is_redacted or condition.op is Op.EXISTS:
             return None
+        if field.key is None:
+            return f"{field.name} is redacted, so it cannot be compared", _LEAVE_OUT
         written = f"{field.name}[{field.key}]"
         return f"{written} is redacted, so it cannot be compared", _ONLY_WHETHER.format(written)
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from envoy_tap.core.node import Locality, NodeSelector
 from envoy_tap.core.predicate import Expr, PredicateError, parse, printed
-from envoy_tap.core.predicate.fields import Kind, spec_of
+from envoy_tap.core.predicate.fields import Kind, known_to_envoy, spec_of
 from envoy_tap.core.predicate.jsonpath import steps
 from envoy_tap.core.predicate.model import conditions
 from envoy_tap.core.predicate.parser import Refusal, first_of
@@ -83,7 +83,7 @@ def as_object(session: Session) -> dict[str, Any]:
         },
         "limits": asdict(session.limits),
         "redaction": {
-            **{name: sorted(getattr(redaction, name) - getattr(_DEFAULT, name)) for name in _SETS},
+            **{name: sorted(_added(redaction, name)) for name in _SETS},
             "patterns": sorted(redaction.patterns),
             "style": str(redaction.style),
         },
@@ -183,17 +183,24 @@ def _redaction(value: Any) -> Redaction:
         except ValueError as error:
             raise SessionError("redaction.paths", str(error), "write it as cards[*].number") from None
     patterns = found.get("patterns", list(Pattern))
+    asked = {
+        name: frozenset(text if name == "paths" else text.lower() for text in sets[name]) for name in _SETS
+    }
+    asked["headers"] = known_to_envoy(asked["headers"])
     return Redaction(
-        **{
-            name: getattr(_DEFAULT, name) | {text if name == "paths" else text.lower() for text in sets[name]}
-            for name in _SETS
-        },
+        **{name: getattr(_DEFAULT, name) | asked[name] for name in _SETS},
         patterns=_DEFAULT.patterns
         | frozenset(
             _one_of(Pattern, text, "redaction.patterns") for text in _texts(patterns, "redaction.patterns")
         ),
         style=_one_of(Style, found.get("style", Style.MASK), "redaction.style"),
     )
+
+
+def _added(redaction: Redaction, name: str) -> frozenset[str]:
+    """Return what was asked for beside the defaults; `_redaction` reads it back."""
+    found: frozenset[str] = getattr(redaction, name) - getattr(_DEFAULT, name)
+    return found - known_to_envoy({"host"}) | {"host"} if name == "headers" and "host" in found else found
 
 
 def _one_of(kind: Callable[[Any], _T], value: Any, path: str) -> _T:

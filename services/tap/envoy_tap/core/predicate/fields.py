@@ -1,5 +1,6 @@
 """What can be asked about an exchange: the fields, how each may be compared, and what is seen early."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -93,6 +94,11 @@ def spec_of(field: Field) -> Spec:
 def header_name(key: str) -> str:
     """Return what `header[key]` is called in the request: Envoy keeps HTTP/1's `host` as `:authority`."""
     return ":authority" if key == "host" else key
+
+
+def known_to_envoy(names: Iterable[str]) -> frozenset[str]:
+    """Return *names* of headers (lower case), and those by which Envoy keeps them."""
+    return frozenset(each for name in names for each in (name, header_name(name)))
 
 
 def is_early(condition: Condition) -> bool:
