@@ -207,8 +207,8 @@ def test_a_file_that_was_renamed_and_broken_at_once_holds_on(folder: Path, bad: 
     second = load_rules([folder], previous=first)
     assert held(second) == ["edge.k 1/DAY", "other.k 1/DAY"]
     assert second.what_holds == (
-        f"gone, and in force until the errors are mended: {folder}/a.yaml; left out: {folder}/aa.yaml; "
-        "the others hold"
+        f"gone, and in force until the errors are mended, limits of: {folder}/a.yaml; "
+        f"left out: {folder}/aa.yaml; the others hold"
     )
     third = load_rules([folder], previous=second)
     assert held(third) == held(second)
@@ -226,6 +226,27 @@ def test_what_was_moved_to_another_file_that_is_broken_holds_on(folder: Path, mo
     second = load_rules([folder], previous=first)
     assert held(second) == ["edge.k 1/DAY", "other.k 1/DAY", "third.k 1/DAY"]
     assert (second.as_before, second.gone) == ((folder / "b.yaml",), (folder / "a.yaml",))
+
+
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("moved", [named("edge", limit="x"), f"{named('edge')}  - key: ["])
+def test_a_domain_that_was_moved_out_of_a_file_into_a_broken_one_holds_on(
+    folder: Path, moved: str, *, merge: bool
+) -> None:
+    def reload(previous: LoadedRules | None = None, **files: str) -> LoadedRules:
+        for name, text in files.items():
+            (folder / f"{name}.yaml").write_text(text, "utf-8")
+        return load_rules([folder], merge=merge, previous=previous)
+
+    first = reload(a=f"{named('one')}---\n{named('edge')}", b=named("other"), c=named("third"))
+    second = reload(first, a=named("one", limit="2"), b=f"{named('other')}---\n{moved}")
+    assert held(second) == ["edge.k 1/DAY", "one.k 2/DAY", "other.k 1/DAY", "third.k 1/DAY"]
+    assert (second.as_before, second.gone) == ((folder / "b.yaml",), (folder / "a.yaml",))
+    third = reload(second, a="domain: [")
+    assert held(third) == held(second)
+    last = reload(third, a=named("one"), b=f"{named('other')}---\n{named('edge', limit='3')}")
+    assert held(last) == ["edge.k 3/DAY", "one.k 1/DAY", "other.k 1/DAY", "third.k 1/DAY"]
+    assert (last.errors, last.gone) == ((), ())
 
 
 def test_a_file_that_is_gone_does_not_hold_for_another_domains_error(folder: Path) -> None:

@@ -27,8 +27,9 @@ _PUT_ASIDE = frozenset({".bak", ".old", ".orig", ".save", ".swp", ".tmp"})
 class LoadedRules:
     """Compiled limits, the files they came from in the order read, and what deserves a second look.
 
-    `errors` are of files that hold as they were, or not at all: `as_before` and `left_out`. `gone` are files that are
-    not there any more and hold all the same; both they and those `as_before` are among the `files`.
+    `errors` are of files that hold as they were, or not at all: `as_before` and `left_out`. `gone` are files with domains
+    that are not in them any more, or which are gone themselves, and hold all the same; both they and those `as_before`
+    are among the `files`.
     """
 
     rules: Rules
@@ -50,7 +51,7 @@ class LoadedRules:
         """Which files do not hold as they are, for people."""
         said = {
             "as before": self.as_before,
-            "gone, and in force until the errors are mended": self.gone,
+            "gone, and in force until the errors are mended, limits of": self.gone,
             "left out": self.left_out,
         }
         parts = [f"{what}: {', '.join(map(str, files))}" for what, files in said.items() if files]
@@ -72,8 +73,8 @@ def load_rules(
     several files may hold one domain: their descriptors are put together, and none may come twice.
 
     What holds in *previous* goes before what is new: of two files with one domain it is the one that had it before that
-    holds, and else the first. A file of *previous* that is gone holds on while the domain it had may be in a file with
-    an error: it was probably renamed, or moved there.
+    holds, and else the first. A domain of *previous* that is in no file any more holds on while it may be in one with an
+    error: it was probably moved there, or its file renamed.
 
     Raises InvalidConfigurationError with the findings of all files, warnings among them, when none of them can be used
     as it is: a limit that silently does not hold is worse than the old one.
@@ -96,9 +97,8 @@ def load_rules(
 
     bad = {file: one.names for file, one in read.items() if one.parts is None or file in settled.conflicts}
     bad |= dict.fromkeys(found.unread, frozenset[str]())
-    absent = {file: parts for file, parts in before.items() if file not in now}
-    gone = _gone(absent, settled, _declared(bad, before, found.texts), merge=merge)
-    by_file = settled.by_file | gone
+    gone = _gone(before, settled, _declared(bad, before, found.texts), merge=merge)
+    by_file = settled.by_file | {file: (*settled.by_file.get(file, ()), *gone[file]) for file in gone}
     domains = by_domain(part for parts in by_file.values() for part in parts)
     if merge:
         findings.extend(_unknown_names(domains, besides={*as_before, *gone}))
@@ -131,14 +131,15 @@ class _File:
 def _gone(
     before: Mapping[Path, Parts], settled: Settled, declared: frozenset[str] | None, *, merge: bool
 ) -> dict[Path, Parts]:
-    """Return what still holds of files that are not there any more: what may be *declared* (None: anything may be)."""
+    """Return what still holds though no file has it any more: what may be *declared* (None: anything may be)."""
     gone = {}
     for file in before:
         parts = tuple(
             part
             for part in before[file]
             if (declared is None or part.domain.name in declared)
-            and settled.claims.isdisjoint(claims_of([part], merge=merge))
+            and (own := claims_of([part], merge=merge))
+            and settled.claims.isdisjoint(own)
         )
         if parts:
             gone[file] = parts
