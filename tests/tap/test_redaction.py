@@ -230,6 +230,10 @@ def test_forms() -> None:
             "multipart/related",
             '--b\r\ncontent-type: application/json\r\n\r\n{"token": %s}\r\n--b\r\n\r\n[{"token": %s}]\r\n--b--',
         ),
+        (
+            "multipart/mixed",
+            '--b\r\n\r\n \n\t{"token": %s}\r\n--b\r\n\r\n\r\n\r\n--b\r\n\r\n\ufeff[{"token": %s}]\r\n--b--',
+        ),
     ],
 )
 def test_a_secret_is_found_however_clients_write_it(content_type: str, given_: str) -> None:

@@ -137,10 +137,11 @@ local function json_parts(text, edited)
   while true do
     local blank, line_end = blank_line(text, at)
     if not blank then return edit.done() end
-    at = blank + 1
-    if find(text, "^[{%[]", at) then
-      local last = part_end(text, at, line_end)
-      edit.replace(at, last, edited(sub(text, at, last)))
+    at = find(text, "%S", blank + 1)
+    if not at then return edit.done() end
+    if find(text, "^[{%[]", at) or find(text, "^\239\187\191[{%[]", at) then
+      local last = part_end(text, blank + 1, line_end)
+      edit.replace(blank + 1, last, edited(sub(text, blank + 1, last)))
       at = last + 1
     end
   end

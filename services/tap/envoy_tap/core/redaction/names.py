@@ -21,6 +21,8 @@ _NESTED = re.compile(rb"[^\[\].]+")
 _MAX_NESTED_BYTES = 256
 _PART_NAME = re.compile(rb"[Nn][Aa][Mm][Ee][ \t]*=[ \t]*\"?([^\"\r\n;]*)")
 _BLANK = re.compile(rb"(\r?)\n\r?\n")
+_VISIBLE = re.compile(rb"[^ \t\n\v\f\r]")
+_JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?[{\[]")
 
 
 class Within(Enum):
@@ -92,9 +94,9 @@ def hide_parts(text: bytes, names: Names, replace: Replace) -> bytes:
 def edit_parts(text: bytes, edited: Callable[[bytes], bytes]) -> bytes:
     """Return a multipart body with the content of those parts *edited* that may be JSON."""
     edit, at = Editor(text, edited), 0
-    while blank := _BLANK.search(text, at):
-        at = blank.end()
-        if text[at : at + 1] in {b"{", b"["}:
+    while (blank := _BLANK.search(text, at)) and (content := _VISIBLE.search(text, blank.end())):
+        at = content.start()
+        if _JSON_START.match(text, at):
             at = part_end(text, blank)
             edit.hide(blank.end(), at)
     return edit.done()
