@@ -163,6 +163,8 @@ def test_local_buckets_hold_a_share_and_are_not_charged_for_what_is_refused_anyw
         assert verdicts(limiter, "local", "deny") == (True, [Verdict.OK, Verdict.FAILED_CLOSED])
     answers = [verdicts(limiter, "local") for _ in range(3)]
     assert answers == [(False, [Verdict.OK]), (False, [Verdict.OK]), (True, [Verdict.OVER_LIMIT])]
+    # One that is empty says so, whatever else refuses.
+    assert verdicts(limiter, "local", "deny") == (True, [OVER_LIMIT, Verdict.FAILED_CLOSED])
 
 
 def test_local_buckets_of_quotas_know_of_the_others() -> None:

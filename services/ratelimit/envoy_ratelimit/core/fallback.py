@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from envoy_ratelimit.core.rule import Rule
-from envoy_ratelimit.core.store import ENFORCED, KEPT, QUOTA, BucketStore, Take
-from envoy_ratelimit.core.token_bucket import Outcome
+from envoy_ratelimit.core.store import ENFORCED, QUOTA, BucketStore, Take
+from envoy_ratelimit.core.token_bucket import BucketSpec, Outcome
 
 _FINEST = 1_000_000
+_REFUSAL: Take = ("", BucketSpec.of(0, 1), 1, ENFORCED)
+"""A ban, which stands for whatever refuses a request elsewhere."""
 
 
 class LocalShare:
@@ -42,6 +44,4 @@ class LocalShare:
             takes = [(key, spec, cost, mode & ~QUOTA) for key, spec, cost, mode in takes]
         elif quotas and not any(mode & QUOTA for _, _, _, mode in takes):
             refused = True
-        if refused:
-            takes = [take if take[3] & KEPT else (take[0], take[1], 0, take[3]) for take in takes]
-        return self._store.take([takes])[0]
+        return self._store.take([[*takes, _REFUSAL] if refused else takes])[0][: len(takes)]
