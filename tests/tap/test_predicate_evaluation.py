@@ -127,6 +127,18 @@ def test_a_compressed_body_decides_nothing_before_it_is_stored_in_clear() -> Non
     assert matches(parse("request.body*=needle"), MASKING.redacted(seen))
 
 
+def test_json_that_is_cut_off_decides_nothing() -> None:
+    cut = exchange(Message((), b' {"a": 1, "b": "x'), Message((), b"a text"), truncated=True)
+    for text in ("request.json[a]=1", "not request.json[a]=1", "not request.json[b] exists"):
+        assert not matches(parse(text), cut, "", MASKING)
+        assert not matches(parse(text), cut)
+    for text, seen in (
+        ("not response.json[a]=1", cut),
+        ("not request.json[a]=1", replace(cut, truncated=False)),
+    ):
+        assert matches(parse(text), seen, "", MASKING)
+
+
 def test_nothing_is_redacted_where_that_can_not_matter() -> None:
     asked_for: list[str] = []
 

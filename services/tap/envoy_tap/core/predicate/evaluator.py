@@ -30,6 +30,7 @@ PLACE_BITS = 32
 
 _EMPTY = Message()
 _UNKNOWN = b"[redacted]"
+_JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\n\r]*[{\[]")
 # What redaction may change.
 _REDACTED = frozenset({Kind.TEXT, Kind.BODY, Kind.JSON})
 
@@ -271,7 +272,8 @@ class _View:
     def _json_answer(self, condition: Condition) -> bool | None:
         data = self._data(condition)
         if data is MISSING:
-            return None if self._is_too_large(condition) or self.is_redacted(condition) else False
+            is_unread = self._is_too_large(condition) or self._is_cut(condition)
+            return None if is_unread or self.is_redacted(condition) else False
         return _any(value_answers(data, steps(condition.field.key or ""), condition))
 
     def _data(self, condition: Condition) -> Any:
@@ -280,6 +282,12 @@ class _View:
             (body,) = self._texts(condition)
             self._json[name] = MISSING if self._is_too_large(condition) else parsed(body or b"")
         return self._json[name]
+
+    def _is_cut(self, condition: Condition) -> bool:
+        """Whether there may have been JSON, of which the rest was not captured."""
+        return self._exchange.truncated and any(
+            _JSON_START.match(body or b"") for body in self._texts(condition)
+        )
 
     def _is_too_large(self, condition: Condition) -> bool:
         return any(len(body or b"") > MAX_JSON_BYTES for body in self._texts(condition))
