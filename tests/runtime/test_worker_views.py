@@ -43,13 +43,14 @@ async def test_the_first_that_can_be_reached_answers_whatever_it_says(worker: Pa
     assert (await first(worker.with_name("gone"))).status_code == 503
 
 
-async def test_what_one_may_have_received_is_sent_to_no_other(worker: Path) -> None:
+async def test_a_post_that_one_may_have_received_is_sent_to_no_other(worker: Path) -> None:
     async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
     path = worker.with_name("dying.sock")
     async with await asyncio.start_unix_server(hang_up, path):
         assert (await first(path, worker, body=b"hello")).status_code == 502
+        assert (await first(path, worker)).body == b'""', "a question may be asked again"
 
 
 async def test_all_are_asked_and_one_that_is_gone_is_told(worker: Path) -> None:

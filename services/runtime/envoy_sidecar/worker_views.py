@@ -62,17 +62,17 @@ class WorkerViews:
         return generate_latest(registry)
 
     def first(self, path: str, body: bytes | None = None) -> Response:
-        """Return what the first worker that can be reached answers to a GET of *path*, or to a POST of *body*.
+        """Return what the first worker that answers says to a GET of *path*, or to a POST of *body*.
 
-        What one may have received is sent to no other.
+        A POST that one may have received is sent to no other.
         """
         for number, socket in enumerate(self._sockets):
             answer = _ask(socket, path, body)
-            if isinstance(answer, httpx.ConnectError):
-                continue
-            if isinstance(answer, httpx.HTTPError):
+            if not isinstance(answer, httpx.HTTPError):
+                kind = answer.headers.get("content-type")
+                return Response(answer.content, answer.status_code, media_type=kind)
+            if body is not None and not isinstance(answer, httpx.ConnectError):
                 return PlainTextResponse(f"worker {number} does not answer: {answer}\n", 502)
-            return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
         return PlainTextResponse("no worker can be reached\n", 503)
 
     def all(self, path: str) -> Sequence[httpx.Response | None]:
