@@ -53,7 +53,7 @@ class SessionRoutes:
         )
 
     async def start(self, request: Request, person: Person) -> Response:
-        """POST /sessions; `warnings` tell what of its predicate may be undecided."""
+        """POST /sessions; `warnings` tell what of its predicate may be undecided, and which limit costs much."""
 
         async def agreed(asked_for: Session) -> Session:
             granted = self._desk.authority.rules.granted(person, asked_for)
@@ -63,7 +63,7 @@ class SessionRoutes:
 
         progress = await self._desk.registry.start(await asked.body(request), person.name, agreed)
         session = progress.session
-        told = warnings(session.predicate, session.redaction)
+        told = [*warnings(session.predicate, session.redaction), *session.limits.warnings()]
         return JSONAnswer({**self._shown(person, progress), "warnings": told}, 201)
 
     async def show(self, request: Request, person: Person) -> Response:

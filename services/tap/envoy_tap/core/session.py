@@ -50,7 +50,16 @@ class Limits:
                     f"limits.{each.name}", f"{value} is out of range", f"{least} to {most} here"
                 )
 
+    def warnings(self) -> list[str]:
+        """Return what to know of limits that cost the proxies something."""
+        if self.body_bytes <= _MUCH_OF_A_BODY:
+            return []
+        cost = "some 0.2 s for a MiB of JSON, over a second for one that is made to take long"
+        where = f"the driver lua redacts bodies in the proxy's worker, which serves nobody meanwhile: {cost}"
+        return [f"{where}; for whole bodies use the driver ext_proc"]
 
+
+_MUCH_OF_A_BODY = 1 << 20
 MAXIMA = Limits(duration_s=24 * 3600, exchanges=100_000, bytes=1 << 30, body_bytes=16 << 20, rate_per_s=1000)
 
 
