@@ -35,9 +35,10 @@ def test_what_is_made_while_it_is_held_is_old_afterwards() -> None:
     with collector.held():
         assert not gc.isenabled()
         made = [[number] for number in range(5000)]
-        assert gc.get_count()[0] >= 5000
+        # Another thread may have let go of something meanwhile.
+        assert gc.get_count()[0] >= 4000
     assert gc.isenabled()
-    assert gc.get_count()[0] < 5000
+    assert gc.get_count()[0] < 4000
     assert len(made) == 5000
 
 

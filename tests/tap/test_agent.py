@@ -105,7 +105,7 @@ async def test_an_envoy_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 async def test_without_the_service_the_agent_lets_go_of_envoy(tmp_path: Path) -> None:
-    async with tapped(tmp_path, change=without_xds, ttl_s=1) as at:
+    async with tapped(tmp_path, change=without_xds, ttl_s=4) as at:
         agent = await running(at)
         at.slot.set(target())
         assert await at.settled() == ""
