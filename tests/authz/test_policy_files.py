@@ -70,9 +70,7 @@ def test_a_file_reached_twice_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").symlink_to("a.yaml")
     loaded = load_policies([tmp_path / "a.yaml", tmp_path])
     assert names(loaded) == ["shop/a"]
-    assert [finding.message for finding in loaded.warnings] == [
-        "no policy file is in this folder, or all were read already"
-    ]
+    assert [finding.message for finding in loaded.warnings] == ["all that is here was read already"]
 
 
 def test_a_mounted_config_map_is_read_through_its_links_once_a_version(tmp_path: Path) -> None:
@@ -149,7 +147,7 @@ def test_a_folder_and_a_file_without_policies_are_warnings(tmp_path: Path) -> No
     assert list(map(str, loaded.warnings)) == [
         f"{blank}:1:1: warning: this file holds no policy; remove the file, or write the policies that it is to hold",
         (
-            f"{empty}:1:1: warning: no policy file is in this folder, or all were read already; "
+            f"{empty}:1:1: warning: no policy file is in this folder; "
             "policy files end in .json, .yaml, .yml and do not begin with a dot"
         ),
     ]

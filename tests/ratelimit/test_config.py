@@ -287,7 +287,7 @@ def test_what_cannot_be_read_is_an_error(folder: Path) -> None:
             "give a file or a folder that exists"
         ),
         (
-            "empty:1:1: error: no limit file is in this folder, or all were read already; "
+            "empty:1:1: error: no limit file is in this folder; "
             "limit files end in .json, .yaml, .yml and do not begin with a dot"
         ),
         "latin.yaml:2:6: error: this is not UTF-8; save the file as UTF-8",

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from envoy_ratelimit.cli import app
+from envoy_ratelimit.commands.lint import lint
 from envoy_sidecar import cli
 from tests.ratelimit.asking import Admin, ratelimit
 
@@ -173,3 +175,28 @@ def test_a_page_in_an_operators_browser_takes_no_hits(admin: Admin, header: dict
     answer = httpx.post(f"http://{admin.address}/json", content=json.dumps(body), headers=header)
     assert answer.status_code == 403
     assert admin.ask("edge", {"user": str(header)}).json()["statuses"][0]["limitRemaining"] == 1
+
+
+def test_a_folder_that_is_emptied_leaves_its_limits_in_force_and_is_said_until_a_file_is_there(
+    tmp_path: Path,
+) -> None:
+    limits, none = tmp_path / "limits", tmp_path / "limits" / "none.yaml"
+    limits.mkdir()
+    (limits / "limits.yaml").write_text(LIMITS, "utf-8")
+    said = f"{limits}:1:1: error: no limit file is in this folder any more; the limits that were in it stay in force"
+    with ratelimit(tmp_path, "--config", str(limits)) as admin:
+        (limits / "limits.yaml").unlink()
+        admin.service.process.until_logged("the old configuration serves on")
+        ready = admin.get("/readyz")
+        assert (ready.status_code, ready.text.splitlines()[:2]) == (
+            200,
+            ["ready", "the newest configuration is refused, the one before serves on:"],
+        )
+        assert said in ready.text
+        assert said in admin.service.process.log_text()
+        assert "edge.user" in admin.get("/rlconfig").text
+        assert lint((limits,), "text") == 1
+        none.write_text("domain: none", "utf-8")
+        admin.service.process.until_logged("limits: 0, domains: 1, files: 1")
+        assert (admin.get("/readyz").text, admin.get("/rlconfig").text) == ("ready\n", "")
+        assert lint((limits,), "text") == 0

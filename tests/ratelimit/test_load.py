@@ -84,6 +84,44 @@ def test_what_cannot_be_read_any_more_is_as_it_was(folder: Path) -> None:
     assert kept.what_holds == f"as before: {folder}/a.yaml; the others hold"
 
 
+def test_a_file_that_was_removed_is_gone_though_all_others_of_its_folder_are_named_as_well(
+    folder: Path,
+) -> None:
+    load(folder, a=GOOD, b="domain: other")
+    paths = [folder / "a.yaml", folder]
+    first = load_rules(paths)
+    (folder / "b.yaml").unlink()
+    second = load_rules(paths, previous=first)
+    assert set(second.rules.domains) == {"good"}
+    assert [str(finding) for finding in second.findings] == [
+        f"{folder}:1:1: warning: all that is here was read already; name it once"
+    ]
+
+
+def test_what_was_in_a_folder_that_was_emptied_holds_on_and_that_is_said(folder: Path) -> None:
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+    load(folder / "one", a=GOOD)
+    load(folder / "two", b=named("other"))
+    paths = [folder / "one", folder / "two"]
+    first = load_rules(paths)
+    (folder / "two" / "b.yaml").unlink()
+    second = load_rules(paths, previous=first)
+    assert held(second) == ["good.k 1/DAY", "other.k 1/DAY"]
+    assert second.what_holds == f"as before: {folder}/two/b.yaml; the others hold"
+    (finding,) = second.errors
+    assert str(finding) == (
+        f"{folder}/two:1:1: error: no limit file is in this folder any more; the limits that were in it stay in force; "
+        "put the files back; or, if there are to be no limits, one that says `domain: none` and nothing else"
+    )
+    third = load_rules(paths, previous=second)
+    assert held(third) == held(second)
+    (folder / "two" / "none.yaml").write_text("domain: none", "utf-8")
+    last = load_rules(paths, previous=third)
+    assert held(last) == ["good.k 1/DAY"]
+    assert last.errors == ()
+
+
 def test_with_nothing_left_to_use_it_is_refused_whole(folder: Path) -> None:
     assert refused(folder, a="domain: 1.5", b="domain: 2.5")
 

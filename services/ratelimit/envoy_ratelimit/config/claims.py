@@ -1,7 +1,7 @@
 """Which file holds which domain: none is in two, and what serves is not displaced by what comes anew."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from envoy_ratelimit.config.domains import Part, read_part, warn_of_unknown
@@ -38,6 +38,27 @@ def claims_of(parts: Iterable[Part], *, merge: bool) -> dict[Claim, Part]:
         else:
             claims.setdefault((name,), part)
     return claims
+
+
+def still_held(
+    parts: Iterable[Part], held: Collection[Claim], declared: Collection[Claim] | None, *, merge: bool
+) -> Parts:
+    """Return what of *parts* nobody has *held* but may be *declared* (None: anything may be); a domain alone is all of it.
+
+    Its names need no second look any more.
+    """
+
+    def is_left(*claim: str) -> bool:
+        return claim not in held and (declared is None or claim in declared or claim[:1] in declared)
+
+    left = []
+    for part in parts:
+        domain = part.domain
+        if not merge:
+            left.extend([replace(part, replaced=())] if is_left(domain.name) else [])
+        elif found := tuple(one for one in domain.descriptors if is_left(domain.name, one.key, one.value)):
+            left.append(replace(part, domain=replace(domain, descriptors=found), replaced=()))
+    return tuple(left)
 
 
 def conflict(own: Mapping[Claim, Part], other: Mapping[Claim, Part]) -> list[Finding]:

@@ -1,17 +1,18 @@
 """A set of limit files: each whole or not at all, and a bad one does not take the others with it."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from envoy_ratelimit.config.claims import (
+    Claim,
     Parts,
-    Settled,
     by_domain,
     claims_of,
     put_together,
     read_parts,
     settle,
+    still_held,
 )
 from envoy_ratelimit.config.domains import warn_of_unknown
 from envoy_ratelimit.core.rules import AS_WRITTEN, Defaults, Rules, compile_rules
@@ -27,9 +28,9 @@ _PUT_ASIDE = frozenset({".bak", ".old", ".orig", ".save", ".swp", ".tmp"})
 class LoadedRules:
     """Compiled limits, the files they came from in the order read, and what deserves a second look.
 
-    `errors` are of files that hold as they were, or not at all: `as_before` and `left_out`. `gone` are files with domains
-    that are not in them any more, or which are gone themselves, and hold all the same; both they and those `as_before`
-    are among the `files`.
+    `errors` are of files that hold as they were, or not at all: `as_before` and `left_out`. `gone_by_file` are limits
+    that are not in their files any more, or whose files are gone themselves, and which hold all the same; these files
+    and those `as_before` are among the `files`.
     """
 
     rules: Rules
@@ -38,8 +39,18 @@ class LoadedRules:
     errors: tuple[Finding, ...] = ()
     by_file: dict[Path, Parts] = field(default_factory=dict, repr=False)
     as_before: tuple[Path, ...] = ()
-    gone: tuple[Path, ...] = ()
+    gone_by_file: dict[Path, Parts] = field(default_factory=dict, repr=False)
     left_out: tuple[Path, ...] = ()
+
+    @property
+    def gone(self) -> tuple[Path, ...]:
+        """The files that have limits no more which hold all the same."""
+        return tuple(self.gone_by_file)
+
+    @property
+    def live(self) -> dict[Path, Parts]:
+        """All that holds, by the file that has it or had it last."""
+        return _added(self.by_file, self.gone_by_file)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -73,21 +84,28 @@ def load_rules(
     several files may hold one domain: their descriptors are put together, and none may come twice.
 
     What holds in *previous* goes before what is new: of two files with one domain it is the one that had it before that
-    holds, and else the first. A domain of *previous* that is in no file any more holds on while it may be in one with an
-    error: it was probably moved there, or its file renamed.
+    holds, and else the first. A domain of *previous* (with *merge*, a key and value of one) that is in no file any more
+    holds on while it may be in one with an error: it was probably moved there, or its file renamed.
+
+    A folder without any file is an error, and what was in it holds on: all at once is gone by mistake more often than not,
+    as with a mount that went away.
 
     Raises InvalidConfigurationError with the findings of all files, warnings among them, when none of them can be used
     as it is: a limit that silently does not hold is worse than the old one.
     """
     found = read_files(paths, "limit", without_any="error")
     before = previous.by_file if previous is not None else {}
+    live = previous.live if previous is not None else {}
     read = {file: _File(text, file, merge=merge) for file, text in found.texts.items()}
-    places = [Path(finding.position.file) for finding in found.findings]
-    unreadable = [file for file in before if file not in read and any(_is_at(file, at) for at in places)]
-    now = {file: one.parts for file, one in read.items()} | dict.fromkeys(unreadable)
+    places = [Path(finding.position.file) for finding in found.findings if finding.severity == "error"]
+    unreadable = {file for file in live if file not in read and any(_is_at(file, at) for at in places)}
+    now = {file: one.parts for file, one in read.items()}
+    now |= dict.fromkeys(file for file in before if file in unreadable)
     settled = settle(now, before, merge=merge)
 
-    findings = [*found.findings, *_passed_over(found.passed_over)]
+    emptied = {str(at) for at in found.empty if any(_is_at(file, at) for file in live)}
+    findings = [_emptied(one) if one.position.file in emptied else one for one in found.findings]
+    findings.extend(_passed_over(found.passed_over))
     for file, one in read.items():
         findings.extend(sorted((*one.findings, *settled.conflicts.get(file, ())), key=_place))
     errors = tuple(finding for finding in findings if finding.severity == "error")
@@ -95,22 +113,31 @@ def load_rules(
     if errors and (strict or len(as_before) == len(settled.by_file)):
         raise InvalidConfigurationError(findings)
 
-    bad = {file: one.names for file, one in read.items() if one.parts is None or file in settled.conflicts}
-    bad |= dict.fromkeys(found.unread, frozenset[str]())
-    gone = _gone(before, settled, _declared(bad, before, found.texts), merge=merge)
-    by_file = settled.by_file | {file: (*settled.by_file.get(file, ()), *gone[file]) for file in gone}
-    domains = by_domain(part for parts in by_file.values() for part in parts)
+    bad: dict[Path, Collection[Claim]] = dict.fromkeys(found.unread, ())
+    for file, one in read.items():
+        if one.parts is None:
+            bad[file] = {(name,) for name in one.names}
+        elif file in settled.conflicts:
+            bad[file] = claims_of(one.parts, merge=merge).keys()
+    declared = _declared(bad, live, found.texts)
+    gone = {
+        file: left
+        for file, parts in live.items()
+        if (left := still_held(parts, settled.claims, None if file in unreadable else declared, merge=merge))
+    }
+    all_of = _added(settled.by_file, gone)
+    domains = by_domain(part for parts in all_of.values() for part in parts)
     if merge:
-        findings.extend(_unknown_names(domains, besides={*as_before, *gone}))
+        findings.extend(_unknown_names(domains, besides=as_before))
     return LoadedRules(
         compile_rules(map(put_together, domains), defaults),
-        tuple(by_file),
+        tuple(all_of),
         tuple(finding for finding in findings if finding.severity != "error"),
         errors,
-        by_file,
+        settled.by_file,
         as_before,
-        tuple(gone),
-        tuple(file for file in bad if file not in by_file),
+        gone,
+        tuple(file for file in bad if file not in all_of),
     )
 
 
@@ -128,41 +155,37 @@ class _File:
         self.parts = None if has_error else parts
 
 
-def _gone(
-    before: Mapping[Path, Parts], settled: Settled, declared: frozenset[str] | None, *, merge: bool
-) -> dict[Path, Parts]:
-    """Return what still holds though no file has it any more: what may be *declared* (None: anything may be)."""
-    gone = {}
-    for file in before:
-        parts = tuple(
-            part
-            for part in before[file]
-            if (declared is None or part.domain.name in declared)
-            and (own := claims_of([part], merge=merge))
-            and settled.claims.isdisjoint(own)
-        )
-        if parts:
-            gone[file] = parts
-    return gone
+def _added(by_file: Mapping[Path, Parts], more: Mapping[Path, Parts]) -> dict[Path, Parts]:
+    return {**by_file, **{file: (*by_file.get(file, ()), *parts) for file, parts in more.items()}}
 
 
 def _declared(
-    at_fault: Mapping[Path, frozenset[str]], before: Mapping[Path, Parts], texts: Mapping[Path, str]
-) -> frozenset[str] | None:
-    """Return the domains that the files *at_fault* may hold, or None if that can't be told of one of them.
+    at_fault: Mapping[Path, Collection[Claim]], before: Mapping[Path, Parts], texts: Mapping[Path, str]
+) -> frozenset[Claim] | None:
+    """Return what the files *at_fault* may hold, domains or keys of one, or None if that can't be told of one of them.
 
-    One whose domains can't be told may hold what it had before, and whatever was anywhere that stands in its text.
+    One of which nothing can be told may hold the domains that it had before, and those from anywhere that stand in its
+    text; anything if there is no text, as in one that is being written.
     """
-    declared: set[str] = set()
-    names_before = {part.domain.name for parts in before.values() for part in parts}
-    for at, names in at_fault.items():
-        known = names or {part.domain.name for file in before if _is_at(file, at) for part in before[file]}
-        if not known:
-            return None
-        declared |= known
-        if not names:
-            declared.update(name for name in names_before - declared if name in texts.get(at, ""))
+    declared: set[Claim] = set()
+    domains_before = {part.domain.name for parts in before.values() for part in parts}
+    for file, claims in at_fault.items():
+        declared.update(claims)
+        if not claims:
+            own = {part.domain.name for part in before.get(file, ())}
+            text = texts.get(file, "")
+            if not own or not text.strip():
+                return None
+            declared.update((name,) for name in domains_before if name in own or name in text)
     return frozenset(declared)
+
+
+def _emptied(finding: Finding) -> Finding:
+    return replace(
+        finding,
+        message="no limit file is in this folder any more; the limits that were in it stay in force",
+        hint="put the files back; or, if there are to be no limits, one that says `domain: none` and nothing else",
+    )
 
 
 def _unknown_names(domains: Iterable[Parts], *, besides: Collection[Path]) -> list[Finding]:

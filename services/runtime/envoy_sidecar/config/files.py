@@ -29,12 +29,14 @@ class FoundFiles:
 class SourceFiles:
     """The text of each file, in a stable order; `findings` say what could not be read.
 
-    `unread` are the files among that, and `passed_over` those in folders that do not count for their suffix.
+    `unread` are the files among that, `empty` the folders without any, and `passed_over` the files in folders that do
+    not count for their suffix.
     """
 
     texts: dict[Path, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     unread: list[Path] = field(default_factory=list)
+    empty: list[Path] = field(default_factory=list)
     passed_over: list[Path] = field(default_factory=list)
 
 
@@ -47,7 +49,7 @@ def find_files(paths: Iterable[Path]) -> FoundFiles:
     found = FoundFiles()
     seen: dict[tuple[int, int], int] = {}
     for path in paths:
-        found.paths.extend(_walk(path, seen, found.findings, []))
+        found.paths.extend(_walk(path, seen, found.findings, [], []))
     found.touched_ns = max(seen.values(), default=0)
     return found
 
@@ -55,17 +57,25 @@ def find_files(paths: Iterable[Path]) -> FoundFiles:
 def read_files(paths: Iterable[Path], what: str, *, without_any: Severity) -> SourceFiles:
     """Read the *what* files (`policy`, `limit`) that *paths* name, as `find_files` finds them.
 
-    A path that comes to no file is a finding of severity *without_any*. Never raises.
+    A path that comes to no file is a finding of severity *without_any*, but a warning if it only repeats others. Never
+    raises.
     """
     result = SourceFiles()
     seen: dict[tuple[int, int], int] = {}
     for path in paths:
         before = len(result.findings)
-        files = list(_walk(path, seen, result.findings, result.passed_over))
+        seen_before = frozenset(seen)
+        again: list[tuple[int, int]] = []
+        files = list(_walk(path, seen, result.findings, result.passed_over, again))
         if not files and len(result.findings) == before:
-            hint = f"{what} files end in {', '.join(sorted(SUFFIXES))} and do not begin with a dot"
-            message = f"no {what} file is in this folder, or all were read already"
-            result.findings.append(Finding(Position(str(path)), message, hint, severity=without_any))
+            if seen_before.isdisjoint(again):
+                result.empty.append(path)
+                hint = f"{what} files end in {', '.join(sorted(SUFFIXES))} and do not begin with a dot"
+                message = f"no {what} file is in this folder"
+                result.findings.append(Finding(Position(str(path)), message, hint, severity=without_any))
+            else:
+                message, hint = "all that is here was read already", "name it once"
+                result.findings.append(Finding(Position(str(path)), message, hint, severity="warning"))
         for file in files:
             _read(file, result)
             if file not in result.texts:
@@ -78,12 +88,14 @@ def _walk(
     seen: dict[tuple[int, int], int],
     findings: list[Finding],
     passed_over: list[Path],
+    again: list[tuple[int, int]],
     *,
     named: bool = True,
 ) -> Iterator[Path]:
     """Yield *path* if it is a file, *named* by the operator or else by its suffix; of a folder, the files below.
 
-    *seen* gets when each file and folder was changed, *passed_over* the files that have another suffix.
+    *seen* gets when each file and folder was changed, *passed_over* the files that have another suffix, and *again*
+    what was *seen* before.
     """
     try:
         status = path.stat()
@@ -96,9 +108,11 @@ def _walk(
             passed_over.append(path)
         return
     # A link to a folder above it would be walked for ever.
-    if (status.st_dev, status.st_ino) in seen:
+    identity = (status.st_dev, status.st_ino)
+    if identity in seen:
+        again.append(identity)
         return
-    seen[status.st_dev, status.st_ino] = status.st_ctime_ns
+    seen[identity] = status.st_ctime_ns
     if stat.S_ISREG(status.st_mode):
         yield path
     elif not stat.S_ISDIR(status.st_mode):
@@ -106,7 +120,7 @@ def _walk(
         findings.append(Finding(Position(str(path)), message, "give a file or a folder of files"))
     for entry in entries:
         if not entry.name.startswith("."):
-            yield from _walk(entry, seen, findings, passed_over, named=False)
+            yield from _walk(entry, seen, findings, passed_over, again, named=False)
 
 
 def _read(file: Path, result: SourceFiles) -> None:
