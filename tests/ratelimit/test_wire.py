@@ -1,5 +1,6 @@
 """The wire adapter, held against Envoy's own messages (envoy-data-plane) and against hostile bytes."""
 
+import tracemalloc
 from contextlib import suppress
 from datetime import timedelta
 
@@ -106,6 +107,8 @@ def test_an_override_may_have_each_unit_of_envoys_enum() -> None:
 
 
 VALID = request(RateLimitDescriptor(entries=[entry()]))
+NO_UTF8 = b"\x0a\x02\xc3\x28"
+MANY_ENTRIES = r"descriptors\[1\]\.entries: 101 are more than 100"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +121,11 @@ VALID = request(RateLimitDescriptor(entries=[entry()]))
         (b"\xff" * 40, "this is not a RateLimitRequest"),
         (b"\x0a\x02\xc3\x28", "descriptors: at least one is needed"),
         (b"\x0a\x02\xc3\x28" + b"\x12\x00" * 1001, "descriptors: 1001 are more than 1000"),
+        (request(RateLimitDescriptor(), RateLimitDescriptor(entries=[entry()] * 101)), MANY_ENTRIES),
+        (
+            request(RateLimitDescriptor(), RateLimitDescriptor(entries=[entry()] * 101)) + NO_UTF8,
+            MANY_ENTRIES,
+        ),
         (b"\x0a\x02\xc3\x28\x12\x05", "this is not a RateLimitRequest: it is cut short or malformed"),
         (b"GET / HTTP/1.1\r\n\r\n", "this is not a RateLimitRequest"),
         (
@@ -132,6 +140,21 @@ VALID = request(RateLimitDescriptor(entries=[entry()]))
 def test_what_cannot_be_decided_is_refused_by_the_name_of_its_field(payload: bytes, message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         read_request(payload)
+
+
+def test_a_descriptor_may_have_a_hundred_entries() -> None:
+    ((entries, _, _),) = read_request(request(RateLimitDescriptor(entries=[entry()] * 100)))[1]
+    assert len(entries) == 100
+
+
+def test_no_more_descriptors_are_made_than_are_looked_at() -> None:
+    payload = request() + b"\x12\x00" * 100_000
+    tracemalloc.start()
+    with pytest.raises(InvalidRequestError, match="descriptors: 100000 are more than 1000"):
+        read_request(payload)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def as_envoy_copies_headers(value: bytes, *, key: bytes = b"k", domain: bytes = b"d") -> bytes:

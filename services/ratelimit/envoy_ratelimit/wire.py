@@ -28,6 +28,8 @@ MAX_HITS = 2**32
 """No cost may be above this: it is over what any limit holds."""
 MAX_DESCRIPTORS = 1000
 """No request may have more descriptors: all others would wait for it."""
+MAX_ENTRIES = 100
+"""No descriptor may have more entries, for the same reason."""
 
 _parse = RateLimitRequest.FromString
 OVERRIDE_UNITS = {int(unit): unit for unit in Unit if unit is not Unit.WEEK}
@@ -59,6 +61,7 @@ def read_request(payload: bytes) -> Request:
             entry = found[0]
             entries = [(entry.key, entry.value)]
         else:
+            _check_entries(len(found), len(descriptors))
             entries = [(entry.key, entry.value) for entry in found[:]]
         own_hits = None
         override = None
@@ -77,8 +80,10 @@ def read_request(payload: bytes) -> Request:
 
 
 def _some_descriptors(message: RateLimitRequest) -> Sequence[RateLimitDescriptor]:
-    found = message.descriptors[:]
-    _check_number(len(found))
+    # No more of them than are looked at: to make a million takes protobuf seconds, in which nobody else is answered.
+    found = message.descriptors[: MAX_DESCRIPTORS + 1]
+    if not 0 < len(found) <= MAX_DESCRIPTORS:
+        _check_number(len(message.descriptors))
     return found
 
 
@@ -88,6 +93,11 @@ def _check_number(descriptors: int) -> None:
             f"{descriptors} are more than {MAX_DESCRIPTORS}" if descriptors else "at least one is needed"
         )
         raise InvalidRequestError(f"descriptors: {problem}")
+
+
+def _check_entries(entries: int, position: int) -> None:
+    if entries > MAX_ENTRIES:
+        raise InvalidRequestError(f"descriptors[{position}].entries: {entries} are more than {MAX_ENTRIES}")
 
 
 def _parse_as_bytes(payload: bytes) -> RateLimitRequest:
@@ -100,7 +110,8 @@ def _parse_as_bytes(payload: bytes) -> RateLimitRequest:
         raw = RawRateLimitRequest.FromString(payload)
         _check_number(len(raw.descriptors))
         raw.domain = _as_utf8(raw.domain)
-        for descriptor in raw.descriptors:
+        for position, descriptor in enumerate(raw.descriptors):
+            _check_entries(len(descriptor.entries), position)
             for entry in descriptor.entries:
                 entry.key, entry.value = _as_utf8(entry.key), _as_utf8(entry.value)
         return _parse(raw.SerializeToString())
