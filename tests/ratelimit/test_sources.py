@@ -108,6 +108,7 @@ async def test_limits_of_a_control_plane_are_there_before_it_serves_and_change_w
         assert not sidecar.is_serving
         await sidecar.start()
         try:
+            await sidecar.until_configured()
             assert sidecar.is_serving
             assert left(sidecar, "edge") == 5
             assert sidecar.reload() == "limits come over xDS, whenever they change"
@@ -133,6 +134,7 @@ async def test_resources_of_one_domain_are_merged_where_that_is_wanted() -> None
         sidecar = RatelimitSidecar(RatelimitSettings(config_xds=address, merge_domains=True))
         await sidecar.start()
         try:
+            await sidecar.until_configured()
             assert [rule.path for rule in sidecar.rules.rules] == ["user", "path"]
             ads.publish(limits("edge", 5), limits("edge", 6, name="more"))
             await until(lambda: bool(sidecar.concerns()))
@@ -142,16 +144,21 @@ async def test_resources_of_one_domain_are_merged_where_that_is_wanted() -> None
             await sidecar.stop()
 
 
-async def test_without_a_control_plane_it_serves_after_a_while_and_says_so(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("wait", [0.0, 0.05])
+async def test_without_a_control_plane_it_serves_after_the_wait_that_it_is_told_and_says_so(
+    caplog: pytest.LogCaptureFixture, wait: float
 ) -> None:
-    sidecar = RatelimitSidecar(RatelimitSettings(config_xds="127.0.0.1:1", config_xds_wait=0.05))
+    sidecar = RatelimitSidecar(RatelimitSettings(config_xds="127.0.0.1:1", config_xds_wait=wait))
+    await sidecar.start()
+    assert (sidecar.answers, sidecar.concerns()) == (False, ("no limits came over xDS yet",))
     async with asyncio.timeout(5):
-        await sidecar.start()
-    assert "until they do, every request passes" in caplog.text
+        await sidecar.until_configured()
+    said = "no limits came over xDS yet: until they do, every request passes"
+    assert said in caplog.text
     assert not sidecar.is_serving
     assert left(sidecar, "edge") is None
-    await until(lambda: bool(sidecar.concerns()))
+    await until(lambda: len(sidecar.concerns()) == 2)
+    assert sidecar.concerns()[0] == said
     await sidecar.stop()
 
 

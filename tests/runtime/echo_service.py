@@ -1,7 +1,7 @@
 """A sidecar of the tests that runs as a real process: `python -m tests.runtime.echo_service serve --config FILE`.
 
 `Say` answers `PID:PREFIX:REQUEST`, the prefix being the `prefix` of the configuration; with `half` it is partly taken. `Wait` takes a path and answers
-once that file is there. With `--gate`, the start waits for a file too.
+once that file is there. With `--gate`, the start waits for a file too; with `--config-gate`, what comes after it.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ class EchoSettings(ServerSettings):
 
     config: Path
     gate: Path | None = None
+    config_gate: Path | None = None
     load_gate: Path | None = None
     concern: str = ""
     listen: ListenOption = "127.0.0.1:0"
@@ -45,6 +46,7 @@ class EchoSidecar:
 
     def __init__(self, settings: EchoSettings) -> None:
         self._gate = settings.gate
+        self._config_gate = settings.config_gate
         self.watched: Sequence[Path] = (settings.config,)
         self.said = Tally("echo.said", "Requests echoed")
         self.tallies: Sequence[Tally] = (self.said,)
@@ -70,6 +72,10 @@ class EchoSidecar:
         while self._gate is not None and not self._gate.exists():  # noqa: ASYNC110 -- a test makes it
             await asyncio.sleep(_TICK_S)
         return self._partly()
+
+    async def until_configured(self) -> None:
+        while self._config_gate is not None and not self._config_gate.exists():  # noqa: ASYNC110 -- a test makes it
+            await asyncio.sleep(_TICK_S)
 
     async def drain(self) -> None:
         pass

@@ -51,6 +51,19 @@ async def test_a_signal_during_the_start_ends_it(processes: Processes, tmp_path:
     assert exit_code(program) == 0
 
 
+async def test_it_does_not_serve_before_it_is_configured_and_a_signal_ends_it_until_then(
+    processes: Processes, tmp_path: Path
+) -> None:
+    admin = Address("127.0.0.1", free_port())
+    program = start(processes, "--admin", str(admin), "--config-gate", str(tmp_path / "gate"))
+    early = program.admin_before_serving(admin)
+    assert (early.status_code, early.text) == (503, "not ready\nstarting\n")
+    program.process.signal(signal.SIGTERM)
+    assert exit_code(program) == 0
+    assert "the sidecar has stopped" in program.log
+    assert "serves on" not in program.log
+
+
 @TRANSPORTS
 async def test_the_choice_of_the_transport_is_logged_once_with_its_reason(
     processes: Processes, transport: str

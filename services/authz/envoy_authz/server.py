@@ -216,6 +216,9 @@ class AuthzSidecar:
         await self._ring.start()
         LOG.info("%s", self._announce())
 
+    async def until_configured(self) -> None:
+        """Return at once: the policies were read before."""
+
     async def drain(self) -> None:
         """Do nothing: no stream is served."""
 

@@ -38,8 +38,12 @@ class Shown(Protocol):
         """What was seen of decisions."""
 
     @property
+    def answers(self) -> bool:
+        """Whether requests are answered."""
+
+    @property
     def is_serving(self) -> bool:
-        """Whether requests are answered and will be."""
+        """Whether requests are answered by limits, and will be."""
 
     @property
     def decide(self) -> Callable[[Sequence[Call]], Sequence[Answer]]:
@@ -65,6 +69,8 @@ def routes(shown: Shown) -> list[BaseRoute]:
 
     @_posted
     def decide(body: bytes) -> Response:
+        if not shown.answers:
+            return PlainTextResponse("there are no limits yet\n", 503)
         try:
             call = Call(wire_json.request_from_json(body))
         except ValueError as error:

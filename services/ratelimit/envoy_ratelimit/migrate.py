@@ -35,6 +35,8 @@ SECRET = frozenset(
     }
 )
 _OFF = "it is off, and here there is nothing to turn off"
+_FORCE_START = "FORCE_START_WITHOUT_INITIAL_CONFIG"
+_PASSES = "until the first limits are there every request passes; with the reference it is an error, for which Envoy has failure_mode_deny"
 _TRUE = frozenset({"1", "t", "true"})
 _FALSE = frozenset({"0", "f", "false"})
 _MASK = "***"
@@ -185,13 +187,13 @@ def _xds(environment: Environment) -> list[Mapped]:
         if ":" in text
     ]
     tls = is_true(environment.get(f"{prefix}SERVER_USE_TLS", ""))
-    wait = "0" if is_true(environment.get("FORCE_START_WITHOUT_INITIAL_CONFIG", "")) else ""
+    if is_true(environment.get(_FORCE_START, "")):
+        found.append(Mapped((_FORCE_START,), "config_xds_wait", ("0",), "differs", _PASSES))
     options: dict[str, tuple[str, tuple[str, ...]]] = {
         "config_xds_node_id": (f"{prefix}NODE_ID", _one(environment.get(f"{prefix}NODE_ID", ""))),
         "config_xds_node_metadata": (f"{prefix}NODE_METADATA", tuple(metadata)),
         "config_xds_header": (f"{prefix}CLIENT_ADDITIONAL_HEADERS", tuple(headers)),
         "config_xds_tls": (f"{prefix}SERVER_USE_TLS", ("true",) if tls else ()),
-        "config_xds_wait": ("FORCE_START_WITHOUT_INITIAL_CONFIG", _one(wait)),
     }
     if tls:
         for name, option in (

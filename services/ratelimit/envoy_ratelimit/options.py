@@ -113,12 +113,12 @@ class SourceSettings(ServerSettings):
         str, Parameter(help="What the server's certificate must say instead of HOST.")
     ] = ""
     config_xds_wait: Annotated[
-        float,
+        float | None,
         Parameter(
             validator=validators.Number(gte=0, lte=300),
-            help="Seconds that the start waits for the first limits; then it serves without any, and says so.",
+            help="Seconds after which it serves without any limits, if none came; by default it waits for them.",
         ),
-    ] = 15.0
+    ] = None
 
     def __post_init__(self) -> None:
         """Refuse combinations that cannot be served."""

@@ -30,6 +30,8 @@ from envoy_sidecar.transport.port import Answer, Call, Service
 
 LOG = logging.getLogger(__name__)
 _LOOK_S = 1.0
+_NONE_YET = "no limits came over xDS yet"
+_NONE_YET_AND_SERVING = f"{_NONE_YET}: until they do, every request passes"
 
 
 class RatelimitSidecar:
@@ -85,6 +87,8 @@ class RatelimitSidecar:
         # The handler, the store and the metrics are made for one thread at a time; the admin's /json is a second one.
         self._one_at_a_time = threading.Lock()
         self._serving = False
+        self.answers = False
+        """Whether requests are answered: not before there are limits, unless it need not wait for them."""
         self._tasks: list[asyncio.Task[None]] = []
         self.services: Sequence[Service] = (Service(wire.SERVICE, unary={wire.METHOD: self._decide}),)
         self.watched: Sequence[Path] = settings.config
@@ -108,7 +112,7 @@ class RatelimitSidecar:
     @property
     def is_serving(self) -> bool:
         """Whether it is started and not draining, and has limits if they come from a control plane."""
-        return self._serving and (self._xds is None or self._xds.first.is_set())
+        return self._serving and not self._lacks_limits
 
     @property
     def decide(self) -> Callable[[Sequence[Call]], Sequence[Answer]]:
@@ -143,22 +147,21 @@ class RatelimitSidecar:
         }
 
     def concerns(self) -> Sequence[str]:
-        """Return why the control plane's newest limits don't hold, and if the store fails.
+        """Return that the control plane's first limits are not there, or why its newest don't hold, and if the store fails.
 
         A store that is away says so before a batch has needed it, too.
         """
-        failure = self._handler.outage.why
-        if not failure and isinstance(self._store, RemoteStore) and (why := self._store.why_down()):
-            policy = self._settings.on_store_failure
-            failure = f"the bucket store is not reached; requests get {policy!r} until it is: {why}"
-        return (*(self._xds.trouble if self._xds is not None else ()), *((failure,) if failure else ()))
+        if self._xds is None:
+            return self._store_concerns()
+        lack = (_NONE_YET_AND_SERVING if self.answers else _NONE_YET,) if self._lacks_limits else ()
+        return (*lack, *self._xds.trouble, *self._store_concerns())
 
     async def start(self) -> PartlyTaken | None:
-        """Say what the start found, and wait a while for limits that come over xDS.
+        """Say what the start found, and begin to reach the store and the control plane.
 
-        The store is reached in the meantime, or later. Files that can't be used are left out, which is returned.
+        Files that can't be used are left out, which is returned.
         """
-        for note in (*self._notes, *self.concerns()):
+        for note in (*self._notes, *self._store_concerns()):
             LOG.warning("%s", note)
         if isinstance(self._store, RemoteStore):
             self._store.start()
@@ -166,13 +169,18 @@ class RatelimitSidecar:
         self._run(self._observer.run())
         if self._xds is not None:
             self._run(self._xds.run())
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._xds.first.wait(), self._settings.config_xds_wait or 0.001)
-            if not self._xds.first.is_set():
-                LOG.warning("no limits came over xDS yet: until they do, every request passes")
-        LOG.info("%s; buckets in %s", self._announce(), masked_url(self._settings.store))
-        self._serving = True
         return _partly(self._loaded)
+
+    async def until_configured(self) -> None:
+        """Wait for the first limits if they come over xDS; so long as `config_xds_wait` says, if it does."""
+        if self._xds is not None and not self._xds.first.is_set():
+            LOG.info("waiting for the first limits over xDS")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._xds.first.wait(), self._settings.config_xds_wait)
+        self.answers = self._serving = True
+        if self._lacks_limits:
+            LOG.warning("%s", _NONE_YET_AND_SERVING)
+        LOG.info("%s; buckets in %s", self._announce(), masked_url(self._settings.store))
 
     async def drain(self) -> None:
         """Let /healthcheck fail; no stream is served."""
@@ -184,6 +192,18 @@ class RatelimitSidecar:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._store.close)
+
+    @property
+    def _lacks_limits(self) -> bool:
+        return self._xds is not None and not self._xds.first.is_set()
+
+    def _store_concerns(self) -> tuple[str, ...]:
+        if why := self._handler.outage.why:
+            return (why,)
+        if isinstance(self._store, RemoteStore) and (why := self._store.why_down()):
+            policy = self._settings.on_store_failure
+            return (f"the bucket store is not reached; requests get {policy!r} until it is: {why}",)
+        return ()
 
     def _decide(self, calls: Sequence[Call]) -> Sequence[Answer]:
         with self._one_at_a_time:

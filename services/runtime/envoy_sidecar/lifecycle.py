@@ -92,21 +92,44 @@ class Process:
             closing.push_async_callback(self._sidecar.stop)
             if taken is not None:
                 self._take_partly("start", taken)
-            listen = await transport.start()
-            closing.push_async_callback(transport.stop, 0.0)
-            watching = asyncio.create_task(self._watch())
-            watching.add_done_callback(self._on_watch_end)
-            closing.push_async_callback(self._stop_watching, watching)
-            await self._health.set_serving(True)
-            LOG.info(
-                "%s %s serves on %s, admin on %s; transport %s: %s",
-                *(self._sidecar.name, __version__, listen, admin.url, *self._choice),
-            )
-            if on_ready is not None:
-                on_ready(listen, admin)
-            await self._stop.wait()
-            await self._drain(transport)
+            if await self._is_configured():
+                await self._serve(closing, transport, admin, on_ready)
         LOG.info("stopped")
+
+    async def _is_configured(self) -> bool:
+        """Wait for a configuration to serve by; return False if it is to stop before one is there."""
+        waiting = asyncio.create_task(self._sidecar.until_configured())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if waiting.done():
+            waiting.result()
+            return True
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        return False
+
+    async def _serve(
+        self,
+        closing: AsyncExitStack,
+        transport: Transport,
+        admin: Address,
+        on_ready: Callable[[Address, Address], None] | None,
+    ) -> None:
+        listen = await transport.start()
+        closing.push_async_callback(transport.stop, 0.0)
+        watching = asyncio.create_task(self._watch())
+        watching.add_done_callback(self._on_watch_end)
+        closing.push_async_callback(self._stop_watching, watching)
+        await self._health.set_serving(True)
+        LOG.info(
+            "%s %s serves on %s, admin on %s; transport %s: %s",
+            *(self._sidecar.name, __version__, listen, admin.url, *self._choice),
+        )
+        if on_ready is not None:
+            on_ready(listen, admin)
+        await self._stop.wait()
+        await self._drain(transport)
 
     def stop(self) -> None:
         """Begin to drain; what SIGTERM and SIGINT do."""

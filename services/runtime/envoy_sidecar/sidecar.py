@@ -56,6 +56,9 @@ class Sidecar(Protocol):
         Says what holds if only a part of the configuration does; see `reload`.
         """
 
+    async def until_configured(self) -> None:
+        """Return once there is a configuration to serve by; awaited after the start, and cancelled if it is to stop first."""
+
     async def drain(self) -> None:
         """End the streams that would not end by themselves; called when health says NOT_SERVING, while calls go on."""
 

@@ -194,6 +194,9 @@ class TapSidecar:
             await self.registry.begin(self._own)
         LOG.info("%d sessions are active", len(self._slot.sessions))
 
+    async def until_configured(self) -> None:
+        """Return at once: there is nothing to wait for."""
+
     async def drain(self) -> None:
         """Withdraw all sessions from the proxies, which would otherwise keep them until their time to live ends."""
         loop = asyncio.get_running_loop()
