@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,14 @@ from envoy_demo.processes import Processes
 from envoy_demo.services import start_ratelimit
 from envoy_demo.valkey import Valkey
 from envoy_ratelimit.commands.check import check
-from envoy_ratelimit.http import worker_routes
+from envoy_ratelimit.http import routes, worker_routes
+from envoy_ratelimit.observe.observer import SKETCH_KEYS
+from envoy_ratelimit.server import RatelimitSidecar
+from envoy_ratelimit.settings import RatelimitSettings
+from envoy_ratelimit.wire_json import make_request
+from envoy_sidecar.admin import AdminServer
+from envoy_sidecar.transport.address import Address
+from envoy_sidecar.transport.port import Call
 from envoy_sidecar.worker_views import WorkerViews
 from tests.ratelimit.asking import Admin
 
@@ -82,3 +90,28 @@ async def test_without_a_worker_nothing_is_decided_and_the_health_says_so(tmp_pa
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as client:
         assert (await client.post("/json", json={"domain": "workers"})).status_code == 503
         assert (await client.get("/healthcheck")).status_code == 500
+
+
+async def test_a_key_is_among_the_heaviest_that_is_so_only_by_what_all_workers_saw(folder: Path) -> None:
+    limits = folder / "top.yaml"
+    limits.write_text(LIMITS, "utf-8")
+    async with AsyncExitStack() as stack:
+        sockets = [folder / f"top-{number}.sock" for number in range(2)]
+        for socket in sockets:
+            sidecar = RatelimitSidecar(RatelimitSettings(config=(limits,)))
+            # As many as a sketch holds go before, so that it has to guess: each that comes later may have had one hit.
+            hits = {f"light-{number}": 1 for number in range(SKETCH_KEYS)}
+            hits |= {f"{socket.stem}-{number}": 10 for number in range(20)} | {"everywhere": 9}
+            for key, cost in hits.items():
+                sidecar.decide([Call(make_request("workers", [[("user", key)]], hits=cost))])
+            await sidecar.observer.digest()
+            server = AdminServer(Address(path=str(socket)), Starlette(routes=routes(sidecar)))
+            await server.start()
+            stack.push_async_callback(server.stop)
+        app = Starlette(routes=worker_routes(WorkerViews(sockets, lambda: 0)))
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin")
+        )
+        found = (await client.get("/top?count=2")).json()["hottest"]
+    assert found[0] == {"domain": "workers", "rule": "user", "key": "everywhere", "hits": 20, "error": 2}
+    assert (found[1]["hits"], found[1]["error"]) == (11, 1)
