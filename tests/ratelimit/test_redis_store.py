@@ -274,6 +274,11 @@ def test_a_url_that_is_no_store_is_refused_without_its_password(url: str) -> Non
         ("unix:///run/redis.sock", "unix:///run/redis.sock"),
         ("memory:", "memory:"),
         ("redis://u:secret@[::1", "redis:"),
+        ("redis:/u:secret@host:6379/0", "***@host:6379/0"),
+        ("u:secret@host", "***@host"),
+        ("redis://u:sec/ret@host:6379/0?db=1", "***@host:6379/0"),
+        ("redis://u:sec#ret@host", "***@host"),
+        ("redis://host/0?db=1&auth=secret", "redis://host/0?db=1&auth=***"),
     ],
 )
 def test_a_store_is_shown_without_its_password(url: str, masked: str) -> None:

@@ -16,7 +16,8 @@ _TOPOLOGIES: Mapping[str, Topology] = {"": "single", "sentinel": "sentinel", "cl
 _DEFAULT_PORT = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 _OPTIONS = ("db", "password_file", "ssl_ca_certs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password", "sentinel_password_file")
-_SECRET = "password"  # noqa: S105 - what the names of secrets have in them
+_SHOWN = frozenset({*_OPTIONS, "sentinel_username", "sentinel_password_file"})
+"""What may be shown of the options; another may be a secret, by a name that is not ours."""
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -112,19 +113,23 @@ def parse_address(url: str) -> StoreAddress:
 
 
 def masked_url(url: str) -> str:
-    """Return a store's URL as it may be shown: without user, password, and secrets among its options."""
+    """Return a store's URL as it may be shown: without user, password, and secrets among its options.
+
+    Where an `@` stands after the servers (`redis:/u:secret@host`, a password with a `/` in it), all before it may be
+    part of a secret.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
         return url.partition(":")[0] + ":"
     user, at, hosts = parts.netloc.rpartition("@")
     shown = url.replace(user + at, "***@", 1) if at else url
-    if _SECRET not in parts.query.lower():
+    if "@" in parts.path + parts.query + parts.fragment:
+        return f"***@{url.rpartition('@')[2].partition('?')[0]}"
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    if all(name in _SHOWN for name, _ in given):
         return shown
-    options = [
-        (name, "***" if _SECRET in name.lower() and not name.endswith("_file") else value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-    ]
+    options = [(name, value if name in _SHOWN else "***") for name, value in given]
     netloc = f"***@{hosts}" if at else hosts
     return urlunsplit((parts.scheme, netloc, parts.path, urlencode(options, safe="*/"), ""))
 
