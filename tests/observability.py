@@ -42,15 +42,13 @@ def samples_of(text: str) -> Samples:
     return found
 
 
-def hold(expression: str, scraped: Samples, unless: frozenset[str] = frozenset()) -> None:
-    """Assert that *expression* is PromQL, and has only metrics (but for *unless*) and labels that were scraped."""
+def hold(expression: str, scraped: Samples) -> None:
+    """Assert that *expression* is PromQL, and has only metrics and labels that were scraped."""
     parse(expression)
     used = _METRIC.findall(expression)
     assert used
     known = set(_OF_PROMETHEUS)
     for name, selectors in used:
-        if name in unless:
-            continue
         assert name in scraped
         labels = {label for label, _ in scraped[name]}
         known |= labels

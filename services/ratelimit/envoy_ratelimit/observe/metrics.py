@@ -222,8 +222,7 @@ class RuleMetrics:
         }
 
     def _overflowed(self) -> Counts:
-        hits = sum(self._others[:_DECIDED])
-        return {(): hits} if hits else {}
+        return {(): sum(self._others[:_DECIDED])}
 
 
 def _blank() -> list[int]:
