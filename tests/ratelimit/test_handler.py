@@ -139,7 +139,7 @@ def test_any_bytes_get_an_answer(payloads: list[bytes]) -> None:
     handler = RateLimitHandler(allowing(1), MemoryStore())
     for answer in handler([Call(payload) for payload in payloads]):
         assert isinstance(answer, bytes) or answer.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert handler.errors.counts == {}
+    assert handler.errors.value() == 0
 
 
 def test_new_rules_hold_from_the_next_batch_on(store: WatchedStore) -> None:
@@ -180,7 +180,7 @@ def test_a_store_that_fails_leaves_it_to_the_policy(
     store.failure = StoreError("timeout", "too late")
     assert codes(handler([call(), call("banned"), call("free"), call("other")])) == expected
     assert handler.store_failures.counts == {("timeout",): 1}
-    assert handler.errors.counts == {}
+    assert handler.errors.value() == 0
     store.failure = None
     assert codes(handler([call()])) == [OK]
 
@@ -239,6 +239,20 @@ def test_a_store_that_is_reached_again_is_back_though_no_request_comes(
     handler([call()])
     handler.outage.look()
     assert said() == []
+
+
+def test_a_store_that_is_not_reached_is_logged_before_a_request_needs_it(
+    store: WatchedStore, said: Callable[[], list[str]]
+) -> None:
+    down = "no route"
+    handler = RateLimitHandler(allowing(9), store, why_down=lambda: down)
+    handler.outage.look()
+    handler.outage.look()
+    assert said() == ["the bucket store is not reached"]
+    assert handler.outage.why.endswith("requests get 'allow' until it is: no route")
+    down = ""
+    handler.outage.look()
+    assert (said(), handler.outage.why) == ([BACK], "")
 
 
 def test_a_store_that_fails_again_when_it_is_asked_is_back_only_when_it_decides(

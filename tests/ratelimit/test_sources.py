@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from envoy_demo.ports import free_port
+from envoy_demo.processes import Processes
 from envoy_demo.valkey import Valkey
 from envoy_ratelimit.observe.metrics import reference_stats
 from envoy_ratelimit.server import RatelimitSidecar
@@ -17,6 +18,7 @@ from envoy_sidecar.config.findings import InvalidConfigurationError
 from envoy_sidecar.sidecar import PartlyTaken
 from envoy_sidecar.transport.port import Call
 from tests.ratelimit.ads import ads_server, limits
+from tests.ratelimit.servers import start_server
 from tests.runtime.serving import until
 
 GOOD = "domain: {name}\ndescriptors:\n  - key: user\n    rate_limit: {{ unit: day, requests_per_unit: {allowed} }}\n"
@@ -192,6 +194,23 @@ async def test_a_store_that_is_not_reached_is_said_before_any_request(
     await until(lambda: bool(sidecar.concerns()))
     (concern,) = sidecar.concerns()
     assert concern.startswith(f"the bucket store is not reached; requests get 'allow' until it is: {away} ")
+    await sidecar.stop()
+
+
+async def test_why_a_store_fails_is_said_as_it_is_now(tmp_path: Path) -> None:
+    write(tmp_path, "a", 4)
+    port = free_port()
+    away = f"redis://nobody:secret@127.0.0.1:{port}"
+    sidecar = RatelimitSidecar(RatelimitSettings(config=(tmp_path,), store=away, store_denials=0))
+    await sidecar.start()
+    await until(lambda: "Connection refused" in "".join(sidecar.concerns()))
+    await asyncio.to_thread(sidecar.decide, [Call(make_request("a", [[("user", "ann")]]))])
+    assert sidecar.concerns()[0].endswith("Connection refused.")
+    with Processes(tmp_path) as processes:
+        await asyncio.to_thread(start_server, processes, port=port)
+        await until(lambda: "; now: " in "".join(sidecar.concerns()))
+    (concern,) = sidecar.concerns()
+    assert "invalid username-password pair" in concern
     await sidecar.stop()
 
 

@@ -9,7 +9,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Outage:
-    """Begins when a batch fails, and ends when one is decided, or when the store is reached again and nobody asks.
+    """Begins when a batch fails or the store is not reached, and ends when one is decided, or when the store is reached again and nobody asks.
 
     *consequence* says what requests get meanwhile. *why_down* says why a part of the store is not reached, empty if all
     of it is. Not for several threads at once.
@@ -48,9 +48,15 @@ class Outage:
         """See whether the store is reached again, which no request shows where none comes; to be called now and then.
 
         A store that was reached and refused, or failed again as soon as it was asked, is taken for back only when it
-        decides: else it would come and go in the log.
+        decides: else it would come and go in the log. One that was never reached is said before a batch needs it.
         """
-        if not self.why or self._is_doubted:
+        if not self.why:
+            if down := self._why_down():
+                self.is_unproven = True
+                self.why = f"the bucket store is not reached; {self._consequence} until it is: {down}"
+                LOG.warning("%s", self.why)
+            return
+        if self._is_doubted:
             return
         if not self._failed_since_look and not self._why_down():
             self._end()

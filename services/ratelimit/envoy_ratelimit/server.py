@@ -198,12 +198,14 @@ class RatelimitSidecar:
         return self._xds is not None and not self._xds.first.is_set()
 
     def _store_concerns(self) -> tuple[str, ...]:
-        if why := self._handler.outage.why:
-            return (why,)
-        if isinstance(self._store, RemoteStore) and (why := self._store.why_down()):
+        failure = self._handler.outage.why
+        down = self._store.why_down() if isinstance(self._store, RemoteStore) else ""
+        if down and not failure:
             policy = self._settings.on_store_failure
-            return (f"the bucket store is not reached; requests get {policy!r} until it is: {why}",)
-        return ()
+            failure = f"the bucket store is not reached; requests get {policy!r} until it is: {down}"
+        elif down not in failure:
+            failure = f"{failure}; now: {down}"
+        return (failure,) if failure else ()
 
     def _decide(self, calls: Sequence[Call]) -> Sequence[Answer]:
         with self._one_at_a_time:
@@ -214,7 +216,7 @@ class RatelimitSidecar:
     async def _look_at_store(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
-            if self._handler.outage.why:
+            if self._store_concerns():
                 await asyncio.to_thread(self._look)
 
     def _look(self) -> None:
