@@ -199,6 +199,13 @@ def test_what_is_no_request_is_said(limits: Path) -> None:
     limiter = RateLimiter(limits)
     with pytest.raises(ValueError, match="at least one"):
         limiter.check("api")
+    with pytest.raises(ValueError, match="domain"):
+        limiter.check("", {"user": "ann"})
+    for entries in ({"user": 42}, {42: "user"}):
+        with pytest.raises(TypeError, match=r"descriptor \{.*42.*\}: keys and values are texts"):
+            limiter.check("api", entries)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="mapping of keys to values, not str"):
+        limiter.peek("api", "user=ann")  # type: ignore[arg-type]
     for hits in (0, -1):
         with pytest.raises(ValueError, match="hits"):
             limiter.check("api", {"user": "ann"}, hits=hits)

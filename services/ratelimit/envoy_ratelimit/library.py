@@ -134,7 +134,8 @@ class RateLimiter:
         """Decide a request that costs *hits* and charge it if it is allowed.
 
         Each descriptor maps keys to values in the order of the file's levels: `{"user": "alice"}`. If one of several
-        refuses, none is charged. Raises ValueError for no descriptor, or hits below 1.
+        refuses, none is charged. Raises ValueError for no domain, no descriptor, or hits below 1, and TypeError
+        for a key or value that is no text.
         """
         if hits < 1:
             raise ValueError(f"hits: {hits} is below 1; `peek` charges nothing, `give_back` returns")
@@ -177,12 +178,25 @@ class RateLimiter:
         self.close()
 
     def _decide(self, domain: str, descriptors: Sequence[Mapping[str, str]], hits: int) -> Decision:
+        if not domain:
+            raise ValueError("domain: it must not be empty")
         if not descriptors:
             raise ValueError("descriptors: at least one is needed")
-        request = (domain, [(tuple(entries.items()), hits, None) for entries in descriptors], 1)
+        request = (domain, [(_entries(each), hits, None) for each in descriptors], 1)
         with self._lock:
             (answer,) = self._limiter.decide([request])
         return _decision(answer)
+
+
+def _entries(descriptor: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(descriptor, Mapping):
+        raise TypeError(f"a descriptor is a mapping of keys to values, not {type(descriptor).__name__}")
+    for key, value in descriptor.items():
+        if not (isinstance(key, str) and isinstance(value, str)):
+            raise TypeError(
+                f"descriptor {dict(descriptor)!r}: keys and values are texts, {{'user': '42'}} for example"
+            )
+    return tuple(descriptor.items())
 
 
 def _decision(answer: Answer) -> Decision:
