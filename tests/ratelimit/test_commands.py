@@ -280,6 +280,14 @@ def test_what_has_no_bucket_is_a_finding(run: Run, limits: Path, valkey: Valkey)
         assert f"no bucket: {why}" in shown
 
 
+@pytest.mark.parametrize("command", [["get"], ["reset"], ["adjust", "--by", "1"]])
+def test_a_domain_that_is_not_there_has_no_buckets(
+    run: Run, limits: Path, valkey: Valkey, command: list[str]
+) -> None:
+    where = ("--config", str(limits), "--domain", "egde", "--store", valkey.url)
+    assert run(*command, *where, "user=x") == (1, "", "the domain 'egde' is not configured: edge\n")
+
+
 def test_the_bucket_of_a_limit_in_the_request_is_one_of_its_own(
     ask: Ask, limits: Path, valkey: Valkey
 ) -> None:
@@ -332,10 +340,10 @@ def test_limits_that_are_broken_are_a_2_for_those_who_need_them(run: Run, tmp_pa
 
 
 def test_serve_wants_one_source_of_limits(run: Run, limits: Path) -> None:
-    for arguments in ([], ["--config", str(limits), "--config-xds", "127.0.0.1:1"]):
-        code, _, said = run("serve", *arguments)
-        assert code == 2
-        assert "--config PATH" in said
+    code, _, said = run("serve")
+    assert (code, "write where limits come from: --config PATH" in said) == (2, True)
+    code, _, said = run("serve", "--config", str(limits), "--config-xds", "127.0.0.1:1")
+    assert (code, "write one of them, not both" in said) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,18 @@ def test_a_service_that_is_not_there_is_a_2(capsys: pytest.CaptureFixture[str]) 
         assert "127.0.0.1:1" in capsys.readouterr().err
 
 
+def test_a_ca_without_a_certificate_is_named(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text("domain: edge\n", "utf-8")
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(app, ["check", "--listen", "127.0.0.1:1", "--tls-ca", str(ca), "--domain", "d", "a=b"])
+    assert stopped.value.code == 2
+    assert (
+        capfd.readouterr().err
+        == f"--tls-ca {ca}: there is no certificate in it; give the PEM file of the CA\n"
+    )
+
+
 @pytest.mark.parametrize(
     "header",
     [

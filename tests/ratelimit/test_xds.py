@@ -208,6 +208,13 @@ async def test_a_server_that_comes_late_is_found() -> None:
     assert served.limits() == ["edge.user 5/DAY"]
 
 
+async def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "ca.pem"
+    async with ads_server() as ads, subscribed(ads, ca=missing) as served:
+        await until(lambda: bool(served.client.trouble))
+        assert served.client.trouble == (f"xDS 127.0.0.1:{ads.port}: {missing}: No such file or directory",)
+
+
 async def test_tls_needs_the_servers_certificate(tmp_path: Path) -> None:
     authority = Authority.make("xds test")
     pair = write_pair(authority, "localhost", tmp_path)

@@ -123,7 +123,9 @@ class SourceSettings(ServerSettings):
     def __post_init__(self) -> None:
         """Refuse combinations that cannot be served."""
         ServerSettings.__post_init__(self)
-        if bool(self.config) == bool(self.config_xds):
+        if self.config and self.config_xds:
+            raise SettingsError("limits come from --config or from --config-xds: write one of them, not both")
+        if not self.config and not self.config_xds:
             raise SettingsError("write where limits come from: --config PATH…, or --config-xds HOST:PORT")
         if (self.config_xds_tls_cert is None) != (self.config_xds_tls_key is None):
             raise SettingsError("--config-xds-tls-cert and --config-xds-tls-key go together")

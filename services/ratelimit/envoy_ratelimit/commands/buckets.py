@@ -33,7 +33,10 @@ def buckets(
     """
     domain = source.domain
     undone = False
-    with store.limiter(source.load()) as limiter:
+    rules = source.load()
+    if not source.is_in(rules):
+        return EXIT_FINDINGS
+    with store.limiter(rules) as limiter:
         if reset:
             _fill(limiter, plan_for(limiter, domain, descriptors, -_EVERYTHING, override))
         elif cost:

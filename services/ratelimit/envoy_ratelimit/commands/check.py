@@ -14,6 +14,11 @@ from envoy_ratelimit.core.rule import Entry, Rate
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
 
 TIMEOUT_S = 5.0
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+
+
+class NoCertificateError(Exception):
+    """A file that was given as a CA has no certificate in it."""
 
 
 def check(
@@ -39,6 +44,9 @@ def check(
     except OSError as error:
         say(f"--tls-ca {tls_ca}: {error.strerror or error}")
         return EXIT_USAGE
+    except NoCertificateError:
+        say(f"--tls-ca {tls_ca}: there is no certificate in it; give the PEM file of the CA")
+        return EXIT_USAGE
     if form == "json":
         print_json(answer)
     else:
@@ -55,7 +63,11 @@ def _reason(error: grpc.RpcError) -> str:
 def _channel(listen: str, tls_ca: Path | None) -> grpc.Channel:
     if tls_ca is None:
         return grpc.insecure_channel(listen)
-    return grpc.secure_channel(listen, grpc.ssl_channel_credentials(tls_ca.read_bytes()))
+    ca = tls_ca.read_bytes()
+    # gRPC would write lines of C++ source to stderr, and say that it cannot connect.
+    if _CERTIFICATE not in ca:
+        raise NoCertificateError
+    return grpc.secure_channel(listen, grpc.ssl_channel_credentials(ca))
 
 
 def _table(descriptors: Sequence[tuple[Entry, ...]], answer: dict[str, object]) -> object:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from rich.text import Text
 
 from envoy_ratelimit.commands.descriptors import written
-from envoy_ratelimit.commands.output import Format, console, print_json, say, table
+from envoy_ratelimit.commands.output import Format, console, print_json, table
 from envoy_ratelimit.commands.source import LimitSource, SharedStore
 from envoy_ratelimit.commands.states import State, peek, plan_for, replacing
 from envoy_ratelimit.commands.walk import Walk, walk
@@ -22,10 +22,9 @@ def explain(
     """Print the walk of each descriptor; return 1 if no limit applies to any."""
     rules = source.load()
     domain = source.domain
-    root = rules.domains.get(domain)
-    if root is None:
-        say(f"the domain {domain!r} is not configured: {', '.join(sorted(rules.domains)) or 'there is none'}")
+    if not source.is_in(rules):
         return EXIT_FINDINGS
+    root = rules.domains[domain]
     states: Sequence[State | str | None] = [None] * len(descriptors)
     if store.store:
         with store.limiter(rules) as limiter:

@@ -48,6 +48,14 @@ class LimitSource:
             say(str(finding))
         return loaded.rules
 
+    def is_in(self, rules: Rules) -> bool:
+        """Return whether *rules* have the domain; say which there are if not."""
+        known = self.domain in rules.domains
+        if not known:
+            domains = ", ".join(sorted(rules.domains)) or "there is none"
+            say(f"the domain {self.domain!r} is not configured: {domains}")
+        return known
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)

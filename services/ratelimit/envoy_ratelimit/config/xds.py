@@ -109,7 +109,9 @@ class XdsClient:
                 why = "the server ended the stream"
             except grpc.aio.AioRpcError as error:
                 why = f"{error.code().name}: {error.details()}"
-            except (OSError, ValueError, asyncio.InvalidStateError) as error:
+            except OSError as error:
+                why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            except (ValueError, asyncio.InvalidStateError) as error:
                 why = f"{type(error).__name__}: {error}"
             wait_s = self._retry_s * (0.5 + self._jitter() / 2)
             self._retry_s = min(self._retry_s * 2, MAX_RETRY_S)
