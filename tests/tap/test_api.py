@@ -197,7 +197,7 @@ async def test_a_query_that_cannot_be_meant_is_refused(tmp_path: Path, query: st
 
 async def test_who_wants_large_bodies_is_told_what_they_cost_the_proxy(tmp_path: Path) -> None:
     async with api(tmp_path) as (client, _):
-        for body_bytes, told in ((1 << 20, 0), ((1 << 20) + 1, 1)):
+        for body_bytes, told in ((128 << 10, 0), ((128 << 10) + 1, 1)):
             began = (await client.post(URL, json={**WHY, "limits": {"body_bytes": body_bytes}})).json()
             assert ["ext_proc" in text for text in began["warnings"]] == [True] * told
 

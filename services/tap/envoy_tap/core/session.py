@@ -54,12 +54,14 @@ class Limits:
         """Return what to know of limits that cost the proxies something."""
         if self.body_bytes <= _MUCH_OF_A_BODY:
             return []
-        cost = "some 0.2 s for a MiB of JSON, over a second for one that is made to take long"
-        where = f"the driver lua redacts bodies in the proxy's worker, which serves nobody meanwhile: {cost}"
+        withheld = "one that takes longer, as some of a few hundred KiB do, is left out whole"
+        where = (
+            f"the driver lua redacts bodies in the proxy's worker, each for some 50 ms at most; {withheld}"
+        )
         return [f"{where}; for whole bodies use the driver ext_proc"]
 
 
-_MUCH_OF_A_BODY = 1 << 20
+_MUCH_OF_A_BODY = 128 << 10
 MAXIMA = Limits(duration_s=24 * 3600, exchanges=100_000, bytes=1 << 30, body_bytes=16 << 20, rate_per_s=1000)
 
 

@@ -20,6 +20,7 @@ end
 local function fields(text, at, last, depth)
   local found, groups = {}, {}
   while at <= last do
+    take(2)
     local tag, after = varint_at(text, at, last)
     if not tag or tag < 8 or tag >= (MOST_NUMBER + 1) * 8 then return nil end
     local wire = tag % 8
@@ -28,6 +29,7 @@ local function fields(text, at, last, depth)
       tag, at = varint_at(text, at, last)
       if not tag then return nil end
     elseif wire == 2 then
+      take(4)
       local size
       size, at = varint_at(text, at, last)
       if not size or size > last - at + 1 then return nil end
@@ -49,8 +51,11 @@ end
 -- What may be a text or a message is both: when its fields are hidden, `everywhere` looks over all of it.
 local function without(data, field, hide, everywhere)
   local at, last, inner = field[1], field[2], field[3]
+  take(4)
   if last - at + 1 < LEAST_SECRET then return sub(data, at, last) end
   if not inner then return hide(sub(data, at, last), false) end
+  if #inner == 0 then return everywhere(sub(data, at, last), false) end
+  take(4)
   local out = {}
   for _, each in ipairs(inner) do
     out[#out + 1] = sub(data, at, each[1] - 1)
@@ -71,6 +76,7 @@ end
 local function messages(body, edited, cut)
   local out, at = {}, 1
   while at + PREFIX - 1 <= #body and FLAGS[byte(body, at)] do
+    take(10)
     local flags, a, b, c, d = byte(body, at, at + PREFIX - 1)
     local size = ((a * 256 + b) * 256 + c) * 256 + d
     at = at + PREFIX

@@ -26,8 +26,11 @@ local UNITS = all_else("\2\2\2\2\2\2", {
   ["\\u0020"] = SIX, ["\\u002b"] = SIX, ["\\u002B"] = SIX, ["\\u002d"] = SIX, ["\\u002D"] = SIX, ["\\u00a0"] = SIX, ["\\u00A0"] = SIX,
 })
 
+local ESCAPES = bytes_of("[%%\\\194]")
+
 local function without_escapes(text)
-  if not find(text, "[%%\\\194]") then return text end
+  if not first_of(ESCAPES, text, 1) then return text end
+  take(1.2 * #text)
   text = string.gsub(string.gsub(text, "\194\160", "\1\1"), "%%[Cc]2%%[Aa]0", SIX)
   text = string.gsub(string.gsub(text, "%%%x%x", ENCODED), "\\u%x%x%x%x", UNITS)
   return (string.gsub(text, "\\[bfnrt]", "\2\2"))
@@ -36,54 +39,100 @@ end
 -- Where `text`, which is cut, ends without what may stand between digits, or the beginning of it.
 local function cut_end(text)
   local tail = sub(text, -6)
-  local first = find(tail, "\\u?%x?%x?%x?$") or find(tail, "%%%x?$") or find(tail, "\1+$") or find(tail, "[ +%-\194]$")
+  local first = find(tail, "\\u%x?%x?%x?$") or find(tail, "\\$") or find(tail, "%%%x?$") or find(tail, "\1+$") or find(tail, "[ +%-\194]$")
   return #text - (first and #tail - first + 1 or 0)
 end
 
--- Digits in groups, with one space, plus or hyphen between two; a letter or digit beside them makes them something else.
-local function cards(text, cut)
-  local edit, at = editor(text), 1
-  text = without_escapes(text)
-  local size = cut and cut_end(text)
+local DIGIT, NO_DIGIT, ISSUER, WORD = bytes_of("%d"), bytes_of("%D"), bytes_of("[2-6]"), bytes_of("[%w_]")
+-- What digits in groups can have between them, also encoded; the longest escape.
+local BETWEEN, OTHER, ESCAPE_BYTES = bytes_of("[ +%-\1]"), bytes_of("[^%x %+%-%%\\u\194\160\1]"), 6
+
+-- Where the groups of digits end that begin at `at`, and how many digits are in them.
+local function groups_end(text, at)
+  local last, digits, place = at, 0, at
   while true do
-    local first, last = find(text, "%d+", at)
-    if not first then return edit.done() end
-    local groups = {{first, last}}
-    while true do
-      local between, after_last = match(text, "^[ +%-]()%d+()", last + 1)
-      if not between then between, after_last = match(text, "^\1+()%d+()", last + 1) end
-      if not between then break end
-      groups[#groups + 1], last = {between, after_last - 1}, after_last - 1
+    local code = byte(text, place)
+    if DIGIT[code] then
+      last, digits = place, digits + 1
+    elseif not (BETWEEN[code] and place == last + 1) and not (code == 1 and byte(text, place - 1) == 1) then
+      return last, digits
+    end
+    place = place + 1
+  end
+end
+
+-- Digits in groups, with one space, plus or hyphen between two; a letter or digit beside them makes them something else.
+-- What is found from `at` on is hidden, `offset` bytes further on.
+local function cards_in(text, at, edit, offset, size)
+  while true do
+    local first = first_of(DIGIT, text, at)
+    if not first then return end
+    take(0.5)
+    local last, all_digits = groups_end(text, first)
+    local is_last = last == size
+    at = last + 1
+    local from, to, count = {}, {}, 0
+    while first <= last and all_digits >= (is_last and CUT_LEAST or CARD_LEAST) do
+      take(4)
+      count = count + 1
+      from[count], to[count] = first, (first_of(NO_DIGIT, text, first) or #text + 1) - 1
+      first = first_of(DIGIT, text, to[count] + 1) or #text + 1
     end
     local i = 1
-    while i <= #groups do
-      local digits, ends, found = "", {}, nil
-      local starts_alone = not find(sub(text, groups[i][1] - 1, groups[i][1] - 1), "[%w_]")
-      local may_be = starts_alone and (cut or find(text, "^[2-6]", groups[i][1]))
-      for j = may_be and i or #groups + 1, #groups do
-        digits = digits .. sub(text, groups[j][1], groups[j][2])
-        if #digits > CARD_MOST then break end
-        ends[#ends + 1] = {j, #digits}
-      end
-      for k = #ends, 1, -1 do
-        local stop = groups[ends[k][1]][2]
-        local is_cut = stop == size and ends[k][2] >= CUT_LEAST
-        local ends_alone = not find(text, "^[%w_]", stop + 1)
-        if is_cut or (ends_alone and is_card(sub(digits, 1, ends[k][2]))) then
-          found = ends[k][1]
-          edit.hide(groups[i][1], stop)
-          break
+    while i <= count do
+      local found
+      local start = from[i]
+      if not WORD[byte(text, start - 1)] and (ISSUER[byte(text, start)] or (is_last and count - i < CARD_MOST)) then
+        local digits, k = to[i] - start + 1, i
+        while k < count and digits + to[k + 1] - from[k + 1] + 1 <= CARD_MOST do
+          k = k + 1
+          digits = digits + to[k] - from[k] + 1
         end
+        local number
+        while not found and k >= i and digits <= CARD_MOST do
+          if to[k] == size and digits >= CUT_LEAST then
+            found = k
+          elseif digits < CARD_LEAST then
+            break
+          elseif not WORD[byte(text, to[k] + 1)] then
+            take(3)
+            number = number or string.gsub(sub(text, start, to[k]), "%D", "")
+            found = is_card(sub(number, 1, digits)) and k
+          end
+          digits = digits - (to[k] - from[k] + 1)
+          k = k - 1
+        end
+        if found then edit.hide(start + offset, to[found] + offset) end
       end
       i = (found or i) + 1
     end
-    at = last + 1
+  end
+end
+
+-- Most digits are too few for a card, whatever stands between them.
+local function cards(text, cut)
+  local edit, at = nil, 1
+  while true do
+    local first = first_of(DIGIT, text, at)
+    if not first then return edit and edit.done() or text end
+    take(0.5)
+    at = first_of(OTHER, text, first) or #text + 1
+    local is_cut, digits = cut and at > #text, 0
+    for place = first, at - 1 do
+      if DIGIT[byte(text, place)] then digits = digits + 1 end
+    end
+    if digits >= (is_cut and CUT_LEAST or CARD_LEAST) then
+      take(10 + (at - first) / 8)
+      local before = math.max(first - ESCAPE_BYTES, 1)
+      edit = edit or editor(text)
+      local piece = without_escapes(sub(text, before, at))
+      cards_in(piece, first - before + 1, edit, before - 1, is_cut and cut_end(piece))
+    end
   end
 end
 
 -- Bytes of local parts.
-local LOCAL = {}
-for code = 0, 127 do LOCAL[code] = find(string.char(code), "[%w%._%+%%%-]") ~= nil end
+local LOCAL = bytes_of("[%w%._%+%%%-]")
 
 -- The local part that `before` ends with; JSON's escapes are read, and not cut in two.
 local function local_part(before)
@@ -108,19 +157,30 @@ local function local_part(before)
   return sub(before, start)
 end
 
+local USER_END = bytes_of("[%s/?#\"<>]")
+
 local function users(text, cut)
   local edit, at = editor(text), 1
   while true do
-    local _, scheme = find(text, ":\\?/\\?/", at)
-    if not scheme then return edit.done() end
-    local _, stop = find(text, "^[^%s/?#\"<>]*", scheme + 1)
-    local user = match(sub(text, scheme + 1, stop), "^(.*)@")
-    -- A password without the @ that the cut took off looks like a port.
-    if not user and cut and stop == #text and find(text, ":", scheme + 1, true) then user = sub(text, scheme + 1) end
-    if user and user ~= "" then edit.hide(scheme + 1, scheme + #user) end
-    at = stop + 1
+    local colon = find(text, ":", at, true)
+    if not colon then return edit.done() end
+    take(3)
+    local _, scheme = find(text, "^\\?/\\?/", colon + 1)
+    at = (scheme or colon) + 1
+    if scheme then
+      take(3)
+      local stop = (first_of(USER_END, text, at) or #text + 1) - 1
+      local last = stop
+      while last > scheme and byte(text, last) ~= 64 do last = last - 1 end
+      -- A password without the @ that the cut took off looks like a port.
+      if last == scheme and cut and stop == #text and find(text, ":", at, true) then last = stop + 1 end
+      if last > at then edit.hide(at, last - 1) end
+      at = stop + 1
+    end
   end
 end
+
+local NO_DOMAIN, DOMAIN_END = bytes_of("[^%w%-%.]"), bytes_of("[%.%-]")
 
 local function emails(text, cut)
   local edit, at, free = editor(text), 1, 1
@@ -131,14 +191,16 @@ local function emails(text, cut)
     elseif encoded and encoded < at then
       encoded = find(text, "%40", at, true)
     else
+      take(3)
       local sign = math.min(plain or #text + 1, encoded or #text + 1)
       local width = sign == encoded and 3 or 1
       local before = local_part(sub(text, math.max(free, sign - LOCAL_PART), sign - 1))
-      local _, stop = find(text, "^[%w%-%.]+", sign + width)
+      take(#before / 4)
       at = sign + width
-      if before ~= "" and stop then
+      local stop = (first_of(NO_DOMAIN, text, at) or #text + 1) - 1
+      if before ~= "" and stop >= at then
         local is_cut = cut and stop == #text
-        while not is_cut and find(sub(text, stop, stop), "[%.%-]") do stop = stop - 1 end
+        while not is_cut and DOMAIN_END[byte(text, stop)] do stop = stop - 1 end
         if is_cut or find(sub(text, sign + width, stop), "^[^%.]+%..") then
           edit.hide(sign - #before, stop)
           at, free = stop + 1, stop + 1
@@ -149,21 +211,29 @@ local function emails(text, cut)
   return edit.done()
 end
 
+local NO_TOKEN = bytes_of("[^%w_%-%.]")
+
 local function jwts(text, cut)
   local edit, at = editor(text), 1
   while true do
     local first = find(text, "eyJ", at, true)
     if not first then return edit.done() end
-    local _, last = find(text, "^[%w_%-%.]+", first)
+    take(4)
+    local last = (first_of(NO_TOKEN, text, first) or #text + 1) - 1
     if find(sub(text, first, last), ".", 1, true) or (cut and last == #text) then edit.hide(first, last) end
     at = last + 1
   end
 end
 
+-- What each text has that something is hidden of; of a short one, or of many, that is seen soonest.
+local SUSPECT = bytes_of("[=@%%\\:J%d]")
+
 local function patterns(text, rule, cut)
-  if rule.jwt then text = jwts(text, cut) end
+  pass(text)
+  -- Most texts hold nothing of the kind, which is quickly seen.
+  if rule.jwt and find(text, "eyJ", 1, true) then text = jwts(text, cut) end
   if rule.userinfo and (cut or find(text, "@", 1, true)) then text = users(text, cut) end
-  if rule.email then text = emails(text, cut) end
-  if rule.card then text = cards(text, cut) end
+  if rule.email and (find(text, "@", 1, true) or has(text, 37, 52)) then text = emails(text, cut) end
+  if rule.card and first_of(DIGIT, text, 1) then text = cards(text, cut) end
   return text
 end

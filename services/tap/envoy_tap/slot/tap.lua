@@ -56,6 +56,7 @@ end
 
 local function header_map(session, headers)
   local out = {}
+  R.begin()
   for _, pair in ipairs(headers) do out[#out + 1] = header(pair[1], R.header(string.lower(pair[1]), pair[2], session)) end
   return table.concat(out)
 end
