@@ -1,6 +1,7 @@
 """What keeps the interpreter's own pauses away from the requests."""
 
 import gc
+import importlib
 import logging
 import signal
 import sys
@@ -8,6 +9,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -49,6 +51,27 @@ def test_what_is_garbage_before_is_not_made_old() -> None:
     del garbage
     with collector.held():
         assert gone() is None
+
+
+@pytest.mark.parametrize("service", ["authz", "ratelimit", "tap"])
+def test_what_a_command_imports_is_not_walked_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    program = importlib.import_module(f"envoy_{service}.__main__")
+    enabled: list[bool] = []
+
+    class Watched(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            enabled.append(gc.isenabled())
+            return print if name == "main" else super().__getattribute__(name)
+
+    monkeypatch.setitem(sys.modules, f"envoy_{service}.cli", Watched("cli"))
+    importlib.reload(program)
+    assert enabled
+    assert not any(enabled)
+    assert gc.isenabled()
+    monkeypatch.undo()
+    importlib.reload(program)
 
 
 @pytest.mark.parametrize("text", ["a: [1, {b: c}]\n---\nd: e\n", "a: [\n", "%YAML 1.1\n---\na: b\n"])

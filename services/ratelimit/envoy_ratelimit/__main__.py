@@ -1,6 +1,10 @@
-"""`python -m envoy_ratelimit`."""
+"""The command `envoy-ratelimit`, and `python -m envoy_ratelimit`."""
 
-from envoy_ratelimit.cli import main
+from envoy_sidecar import collector
+
+# What is imported stays: to walk it again and again is a fifth of the start.
+with collector.held():
+    from envoy_ratelimit.cli import main
 
 if __name__ == "__main__":
     main()

@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from envoy_sidecar import cli
+from envoy_sidecar import cli, collector
 from envoy_sidecar.doctor import command as doctor_command
 from envoy_sidecar.doctor.options import BootstrapOption, EnvoyOption, FormatOption, IgnoreOption, LeastOption
 from envoy_sidecar.settings import AdminOption, SettingsError
@@ -49,7 +49,8 @@ def serve(settings: TapSettings) -> int:
     """
     # Not at the top: it imports all of envoy-data-plane, for which --help should not wait.
     try:
-        from envoy_tap.server import TapSidecar, routes_of  # noqa: PLC0415
+        with collector.held():
+            from envoy_tap.server import TapSidecar, routes_of  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise SettingsError(f"{error.name} is missing: install the extra `tap`") from None
     return cli.serve("tap", settings, lambda: TapSidecar(settings), routes_of)
