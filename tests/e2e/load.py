@@ -65,8 +65,8 @@ class Load:
                 except (OSError, HTTPException) as error:
                     answers[type(error).__name__] += 1
                     connection.close()
-                # A pace at which two cores have room for the programs under test.
-                self._stop.wait(0.005)
+                # A pace at which two cores have room for the programs under test, which start meanwhile.
+                self._stop.wait(0.02)
         finally:
             connection.close()
         return answers
