@@ -40,7 +40,8 @@ test: $(STAMP) $(SOVEREIGN) ## run the whole test suite (TESTS=path for a part, 
 		echo "No redis-server: the tests on Debian's Redis are skipped"
 	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq chromium; } || \
 		echo "No chromium: the tests of the tap console are skipped"
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(TESTS)
+	@# By itself xdist begins with the files of many tests, and these are short ones.
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 screenshots: $(STAMP) ## renew the pictures of the tap console in docs/images
 	CONSOLE_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/tap/console/test_story.py tests/tap/console/test_hostile.py
