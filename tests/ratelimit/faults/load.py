@@ -24,6 +24,8 @@ descriptors:
     rate_limit: { unit: day, requests_per_unit: 100000000 }
   - key: narrow
     rate_limit: { unit: day, requests_per_unit: 3000 }
+  - key: small
+    rate_limit: { unit: day, requests_per_unit: 1000 }
 """
 
 
