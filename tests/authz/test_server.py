@@ -68,12 +68,16 @@ def test_a_start_with_broken_policies_names_every_place(
 ) -> None:
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text("kind: Nonsense\n", "utf-8")
+    identity = tmp_path / "identity"
+    identity.write_text("kind: Nonsense\n", "utf-8")
     with pytest.raises(SystemExit) as stopped:
-        cli.run(app, ["serve", "--policies", str(tmp_path)])
+        cli.run(app, ["serve", "--policies", str(tmp_path), "/nowhere", "--identity", str(identity)])
     assert stopped.value.code == 2
     said = capsys.readouterr().err
     assert f"{tmp_path}/a.yaml:1:7: error" in said
     assert f"{tmp_path}/b.yaml:1:7: error" in said
+    assert "/nowhere:1:1: error" in said
+    assert f"{identity}:1:7: error" in said
 
 
 def test_the_options_reach_the_policies(tmp_path: Path) -> None:

@@ -83,6 +83,21 @@ def test_lint_names_a_file_of_another_suffix_that_holds_limits(run: Run, limits:
     assert shown.startswith(f"{limits.parent}/more:1:1: warning: is not read, though it holds limits")
 
 
+def test_lint_names_a_path_that_is_not_there_and_what_the_others_hold(
+    run: Run, limits: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("domain: a\ndescriptors:\n  - kee: user\n", "utf-8")
+    code, shown, said = run("lint", str(limits), str(bad), "/nowhere")
+    assert code == 2
+    assert f"{bad}:3:5: error: unknown key 'kee'" in shown
+    assert "/nowhere:1:1: error: can't be read: No such file or directory" in shown
+    assert said == f"{len(shown.splitlines())} findings\n"
+    code, shown, _ = run("lint", str(bad), "/nowhere", "--format", "json")
+    assert code == 2
+    assert {row["file"] for row in json.loads(shown)} == {str(bad), "/nowhere"}
+
+
 @pytest.mark.parametrize("arguments", [["lint"], ["lint", "/nowhere.yaml"], ["lint", "--nonsense"]])
 def test_lint_of_nothing_is_a_2(run: Run, arguments: list[str]) -> None:
     assert run(*arguments)[0] == 2

@@ -12,8 +12,8 @@ from envoy_authz.authenticators.configured import IdentitySettings, Introspectio
 from envoy_authz.authenticators.deciders import PluggedPolicies
 from envoy_authz.authenticators.plugins import PluginError, load_authenticator, load_decider
 from envoy_authz.authenticators.request_authentication import RequestAuthenticator
-from envoy_authz.config import LoadedPolicies, load_policies
-from envoy_authz.config.identity import load_identity
+from envoy_authz.config import LoadedPolicies
+from envoy_authz.config.whole import load_all
 from envoy_authz.core import Authenticator, Options, PolicySet
 from envoy_authz.core.aliases import with_own_names
 from envoy_authz.decision_log import DecisionLog
@@ -128,11 +128,8 @@ class AuthzSidecar:
 
     def _load(self) -> _Loaded:
         options = self._options
-        read = load_policies(
-            self._paths, normalization=options.normalization, root_namespace=options.root_namespace
-        )
+        read, identity = load_all(self._paths, self._identity, options)
         policies = replace(read, documents=())  # findings have their places, so these need not stay in memory
-        identity = IdentitySettings() if self._identity is None else load_identity(self._identity)
         authenticators, deciders = self._plugins
         for name in sorted(set(identity.plugins) - {*authenticators, *deciders}):
             self._refuse(f"the plug-in {name!r} has settings and is not used", f"add --authenticator {name}")

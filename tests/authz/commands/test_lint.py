@@ -185,6 +185,17 @@ def test_lint_of_nothing_is_a_2(run: Run, arguments: list[str]) -> None:
     assert run(*arguments)[0] == 2
 
 
+def test_a_path_that_is_not_there_hides_no_finding_of_the_others(run: Run, tmp_path: Path) -> None:
+    policies, identity = tmp_path / "policy.yaml", tmp_path / "identity.yaml"
+    policies.write_text(policy("{}").replace("action", "actionn"), "utf-8")
+    identity.write_text("kind: Identity\nspec: {peer: {}}\n", "utf-8")
+    code, shown, _ = run("lint", str(policies), "/nowhere", "--identity", str(identity))
+    assert code == 2
+    assert f"{policies}:5:8: error: unknown key 'actionn'" in shown
+    assert "/nowhere:1:1: error: can't be read: No such file or directory" in shown
+    assert f"{identity}:2:8: error: unknown key 'peer'" in shown
+
+
 def test_a_broken_identity_file_is_a_finding_too(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "identity.yaml"
     file.write_text("kind: Identity\nspec: {peer: {}}\n", "utf-8")

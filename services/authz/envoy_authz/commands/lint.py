@@ -1,5 +1,6 @@
 """`envoy-authz lint`: what is wrong with policies, and what in them can't be meant, before a service reads them."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
@@ -10,8 +11,8 @@ from envoy_authz.commands.output import Format, say
 from envoy_authz.commands.places import Places
 from envoy_authz.commands.source import Deciding
 from envoy_authz.commands.verdicts import all_rules, contradictions, hidden, unissued
-from envoy_authz.config import LoadedPolicies, load_policies
-from envoy_authz.config.identity import load_identity
+from envoy_authz.config import LoadedPolicies
+from envoy_authz.config.whole import load_all
 from envoy_authz.core.policy import Policy
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
 from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, as_json, how_many
@@ -24,10 +25,7 @@ def lint(
 
     *claims* are those that the issuers are known to make, beside the registered ones; none means that any may be.
     """
-    missing = [path for path in paths if not path.exists()]
-    for path in missing:
-        say(f"{path}: no such file or folder")
-    if missing or not paths:
+    if not paths:
         return EXIT_USAGE
     findings, summary = _findings(paths, deciding or Deciding(), frozenset(claims))
     if form == "json":
@@ -36,6 +34,8 @@ def lint(
         for finding in findings:
             sys.stdout.write(f"{finding}\n")
         say(summary if not findings else how_many(len(findings), "finding"))
+    if not all(map(os.path.exists, paths)):
+        return EXIT_USAGE
     return EXIT_FINDINGS if findings else EXIT_CLEAN
 
 
@@ -44,11 +44,7 @@ def _findings(
 ) -> tuple[Sequence[Finding], str]:
     options = deciding.options
     try:
-        loaded = load_policies(
-            paths, normalization=options.normalization, root_namespace=options.root_namespace
-        )
-        if deciding.identity is not None:
-            load_identity(deciding.identity)
+        loaded, _ = load_all(paths, deciding.identity, options)
     except InvalidConfigurationError as error:
         return error.findings, ""
     findings = [*loaded.warnings, *judge(loaded, Places(loaded.documents), options.root_namespace, claims)]

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
 
-from envoy_authz.authenticators.configured import IdentitySettings, make_authenticator
+from envoy_authz.authenticators.configured import make_authenticator
 from envoy_authz.authenticators.request_authentication import RequestAuthenticator
 from envoy_authz.commands.output import say
-from envoy_authz.config import LoadedPolicies, load_policies
-from envoy_authz.config.identity import load_identity
+from envoy_authz.config import LoadedPolicies
+from envoy_authz.config.whole import load_all
 from envoy_authz.core import Action, Authenticator, Normalization, Options, PathAmbiguity, PolicySet
 from envoy_authz.core.aliases import with_own_names
 from envoy_authz.identity.callers import Callers, Peers
@@ -91,10 +91,7 @@ def load(paths: Sequence[Path], deciding: Deciding | None) -> Source:
             f"note: {names} may decide otherwise (--decider), and is not asked here: `check` asks the service"
         )
     try:
-        loaded = load_policies(
-            paths, normalization=options.normalization, root_namespace=options.root_namespace
-        )
-        identity = IdentitySettings() if chosen.identity is None else load_identity(chosen.identity)
+        loaded, identity = load_all(paths, chosen.identity, options)
     except InvalidConfigurationError as error:
         raise SettingsError(f"the policies can't be used:\n{error}") from None
     callers = Callers(identity.peers)

@@ -1,5 +1,6 @@
 """`envoy-ratelimit lint`: what is wrong with limit files, before a service reads them."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,10 +12,7 @@ from envoy_sidecar.config.findings import Finding, InvalidConfigurationError, as
 
 def lint(paths: tuple[Path, ...], form: Format, *, merge: bool = False) -> int:
     """Print the findings of all files that *paths* name; return 0 if there is none, 2 if a path is not there."""
-    missing = [path for path in paths if not path.exists()]
-    for path in missing:
-        say(f"{path}: no such file or folder")
-    if missing or not paths:
+    if not paths:
         return EXIT_USAGE
     findings, summary = _findings(paths, merge=merge)
     if form == "json":
@@ -23,6 +21,8 @@ def lint(paths: tuple[Path, ...], form: Format, *, merge: bool = False) -> int:
         for finding in findings:
             sys.stdout.write(f"{finding}\n")
         say(summary if not findings else how_many(len(findings), "finding"))
+    if not all(map(os.path.exists, paths)):
+        return EXIT_USAGE
     return EXIT_FINDINGS if findings else EXIT_CLEAN
 
 
