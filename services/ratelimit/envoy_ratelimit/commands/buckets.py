@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
+from envoy_ratelimit.commands.absent import absent
 from envoy_ratelimit.commands.descriptors import written
 from envoy_ratelimit.commands.output import Format, console, print_json, say, table
 from envoy_ratelimit.commands.source import LimitSource, SharedStore
@@ -29,14 +30,20 @@ def buckets(
     """Print the buckets of *descriptors* after taking *cost* from each, or after filling them.
 
     *override* is a limit that requests bring along, with buckets of its own.
-    Returns 1 if a descriptor has no bucket, or what was asked was not done to it; why is said on stderr.
+    Returns 1 if a descriptor has no bucket, or what was asked was not done to it, or was done to a bucket that services
+    name otherwise; why is said on stderr.
     """
     domain = source.domain
-    undone = False
     rules = source.load()
     if not source.is_in(rules):
         return EXIT_FINDINGS
-    with store.limiter(rules) as limiter:
+    with store.open() as opened:
+        limiter = Limiter(rules, opened)
+        states = peek(limiter, domain, descriptors, override)
+        missing = list(absent(source, opened, descriptors, states, override))
+        undone = any(each.misnamed for each in missing)
+        for each in missing:
+            say(each.why)
         if reset:
             _fill(limiter, plan_for(limiter, domain, descriptors, -_EVERYTHING, override))
         elif cost:
@@ -45,7 +52,8 @@ def buckets(
             for entries, done, why in _shortfalls(descriptors, answer, cost):
                 undone = undone or not done
                 say(f"{written(entries)}: {why}")
-        states = peek(limiter, domain, descriptors, override)
+        if reset or cost:
+            states = peek(limiter, domain, descriptors, override)
     _show(descriptors, states, form)
     found = all(isinstance(state, State) for state in states)
     return EXIT_CLEAN if found and not undone else EXIT_FINDINGS

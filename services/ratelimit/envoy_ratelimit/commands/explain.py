@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 
 from rich.text import Text
 
+from envoy_ratelimit.commands.absent import absent
 from envoy_ratelimit.commands.descriptors import written
-from envoy_ratelimit.commands.output import Format, console, print_json, table
+from envoy_ratelimit.commands.output import Format, console, print_json, say, table
 from envoy_ratelimit.commands.source import LimitSource, SharedStore
 from envoy_ratelimit.commands.states import State, peek, plan_for, replacing
 from envoy_ratelimit.commands.walk import Walk, walk
@@ -27,8 +28,11 @@ def explain(
     root = rules.domains[domain]
     states: Sequence[State | str | None] = [None] * len(descriptors)
     if store.store:
-        with store.limiter(rules) as limiter:
-            states = peek(limiter, domain, descriptors)
+        with store.open() as opened:
+            looked = peek(Limiter(rules, opened), domain, descriptors)
+            for missing in absent(source, opened, descriptors, looked):
+                say(missing.why)
+            states = looked
     plan = plan_for(Limiter(rules, MemoryStore()), domain, descriptors, 0)
     found = [
         _Found(

@@ -1,18 +1,18 @@
 """Where a command finds limits and buckets: the options of `serve` that must be the same for it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from cyclopts import Parameter
 
 from envoy_ratelimit.commands.output import say
-from envoy_ratelimit.config import load_rules
-from envoy_ratelimit.core.limiter import Limiter
+from envoy_ratelimit.config import LoadedRules, load_rules
 from envoy_ratelimit.core.rules import Rules
-from envoy_ratelimit.options import AlgorithmOption, ChargeOption, MergeOption, make_defaults
+from envoy_ratelimit.core.store import BucketStore
+from envoy_ratelimit.options import AlgorithmName, AlgorithmOption, ChargeOption, MergeOption, make_defaults
 from envoy_ratelimit.stores import open_store
 from envoy_ratelimit.stores.names import Spread
 from envoy_sidecar.config.findings import InvalidConfigurationError
@@ -39,14 +39,25 @@ class LimitSource:
 
     def load(self) -> Rules:
         """Return the limits; SettingsError if there are none that can be used. Broken files are said on stderr."""
-        defaults = make_defaults(self.default_algorithm, self.default_charge)
         try:
-            loaded = load_rules(self.config, merge=self.merge_domains, defaults=defaults)
+            loaded = self._load(self.default_algorithm)
         except InvalidConfigurationError as error:
             raise SettingsError(str(error)) from None
         for finding in loaded.errors:
             say(str(finding))
         return loaded.rules
+
+    def by_other_algorithms(self) -> Iterator[tuple[AlgorithmName, Rules]]:
+        """Yield each other value of --default-algorithm, and the limits by it."""
+        for name in get_args(AlgorithmName):
+            if name != self.default_algorithm:
+                # A limit may be none by another algorithm, such as one that takes over 100 years.
+                with suppress(InvalidConfigurationError):
+                    yield name, self._load(name).rules
+
+    def _load(self, algorithm: AlgorithmName) -> LoadedRules:
+        defaults = make_defaults(algorithm, self.default_charge)
+        return load_rules(self.config, merge=self.merge_domains, defaults=defaults)
 
     def is_in(self, rules: Rules) -> bool:
         """Return whether *rules* have the domain; say which there are if not."""
@@ -68,8 +79,8 @@ class SharedStore:
     store_spread: Annotated[Spread, Parameter(help="How they spread buckets on a cluster.")] = "domain"
 
     @contextmanager
-    def limiter(self, rules: Rules) -> Iterator[Limiter]:
-        """Yield a limiter on it. Raises SettingsError for a store that no other process sees."""
+    def open(self) -> Iterator[BucketStore]:
+        """Yield it. Raises SettingsError for a store that no other process sees."""
         if not self.store:
             raise SettingsError("--store is needed: where the services have their buckets")
         if self.store == _MEMORY:
@@ -88,6 +99,6 @@ class SharedStore:
         except ValueError as error:
             raise SettingsError(f"--store: {error}") from None
         try:
-            yield Limiter(rules, store)
+            yield store
         finally:
             store.close()

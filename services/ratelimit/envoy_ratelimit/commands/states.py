@@ -25,6 +25,11 @@ class State:
     debt_s: float | None = None
 
     @property
+    def is_full(self) -> bool:
+        """Whether it is as new; a ban is not."""
+        return self.remaining == self.capacity > 0
+
+    @property
     def left(self) -> str:
         """What is in it, in words."""
         return f"{self.remaining} of {self.capacity}"
