@@ -128,6 +128,23 @@ def test_top_shows_what_is_refused_and_the_log_says_so(
     admin.service.process.until_logged("rule='user' limit='2/DAY' verdict='over_limit'")
 
 
+def test_top_calls_nothing_refused_that_shadow_mode_let_pass(
+    admin: Admin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert all(admin.ask("edge", {"path": "/api/watched"}).status_code == 200 for _ in range(8))
+    row = {"domain": "edge", "rule": "path_/api/*", "key": "/api/watched", "hits": 3, "error": 0}
+    admin.service.process.until(
+        lambda: True if row in admin.get("/top").json()["shadowed"] else None, "the watched key in /top"
+    )
+    assert "/api/watched" not in {top["key"] for top in admin.get("/top").json()["denied"]}
+    with pytest.raises(SystemExit):
+        cli.run(app, ["top", "--admin", admin.address])
+    refused, _, others = capsys.readouterr().out.partition("most let pass by shadow mode")
+    watched, _, _ = others.partition("most hits")
+    assert "/api/watched" in watched
+    assert "/api/watched" not in refused
+
+
 def test_check_asks_over_grpc(admin: Admin, capsys: pytest.CaptureFixture[str]) -> None:
     def check(*arguments: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as stopped:

@@ -252,6 +252,7 @@ async def test_the_heaviest_keys_are_named() -> None:
     seen.asks("user", "ann", times=3)
     seen.asks("user", "bob", times=12)
     seen.asks("path", "/api/a:b", times=2)
+    seen.asks("shadow", times=2)
     await seen.observer.digest()
     top = seen.observer.top(2)
     assert [(row.rule, row.key, row.hits, row.error) for row in top["hottest"]] == [
@@ -262,6 +263,7 @@ async def test_the_heaviest_keys_are_named() -> None:
         ("user", "bob", 2),
         ("path_/api/*", "/api/a:b", 1),
     ]
+    assert [(row.rule, row.key, row.hits) for row in top["shadowed"]] == [("shadow", "ann", 1)]
 
 
 async def test_keys_can_be_hashed_or_left_out() -> None:

@@ -208,7 +208,7 @@ def top(
     ] = 0.0,
     form: Annotated[FormatOption, Parameter(name="--format")] = "text",
 ) -> int:
-    """Show the most refused and the hottest keys of a running service."""
+    """Show the most refused and the hottest keys of a running service, and those that only shadow mode let pass."""
     return top_command(admin, form, count=count, every_s=every)
 
 

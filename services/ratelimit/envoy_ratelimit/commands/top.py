@@ -1,4 +1,4 @@
-"""`envoy-ratelimit top`: the keys with the most hits and the most refusals of a running service, live."""
+"""`envoy-ratelimit top`: the keys with the most refusals and the most hits of a running service, live."""
 
 import time
 
@@ -12,7 +12,12 @@ from envoy_sidecar import admin_client
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_USAGE
 from envoy_sidecar.transport.address import Address
 
-_TITLES = {"denied": "most refused", "hottest": "most hits"}
+_SHADOWED = "shadowed"
+_TITLES = {
+    "denied": "most refused",
+    _SHADOWED: "most let pass by shadow mode",
+    "hottest": "most hits",
+}
 _COLUMNS = ("domain", "rule", "key", "hits", "± at most")
 
 
@@ -50,5 +55,8 @@ def _shown(data: dict[str, list[dict[str, object]]]) -> Group:
         rows = [
             (top["domain"], top["rule"], top["key"], top["hits"], top["error"]) for top in data.get(which, [])
         ]
-        parts.append(table(title, _COLUMNS, rows) if rows else Text(f"{title}: nothing yet"))
+        if rows:
+            parts.append(table(title, _COLUMNS, rows))
+        elif which != _SHADOWED:  # most services are without
+            parts.append(Text(f"{title}: nothing yet"))
     return Group(*parts)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ MAX_RECORDS_PER_S = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionLogOptions:
-    """What is logged: a `sample` (0 to 1) of the refused requests, and how their keys are written.
+    """What is logged: a `sample` (0 to 1) of the requests over a limit, and how their keys are written.
 
     `salt` goes into the hashes, so that a list of guesses does not reveal them.
     """

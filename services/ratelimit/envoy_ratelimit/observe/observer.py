@@ -18,7 +18,7 @@ HALF_LIFE_S = 60.0
 SKETCH_KEYS = 1000
 _CHUNK = 32
 _PAUSE_S = 0.001
-_REFUSED = frozenset({Verdict.OVER_LIMIT, Verdict.SHADOWED, Verdict.FAILED_CLOSED})
+_REFUSED = frozenset({Verdict.OVER_LIMIT, Verdict.FAILED_CLOSED})
 
 
 class _BucketName(NamedTuple):
@@ -42,7 +42,7 @@ class Top(NamedTuple):
 
 Tops = dict[str, list[Top]]
 """The heaviest keys of each of TOPS, heaviest first."""
-TOPS = ("hottest", "denied")
+TOPS = ("hottest", "denied", "shadowed")
 
 
 def summed(tops: Iterable[Top], most: int) -> list[Top]:
@@ -76,6 +76,7 @@ class Observer:
         self._seen = 0
         self._hottest: SpaceSaving[_BucketName] = SpaceSaving(SKETCH_KEYS)
         self._denied: SpaceSaving[_BucketName] = SpaceSaving(SKETCH_KEYS)
+        self._shadowed: SpaceSaving[_BucketName] = SpaceSaving(SKETCH_KEYS)
 
     @property
     def metrics(self) -> RuleMetrics:
@@ -108,6 +109,7 @@ class Observer:
                 passed_s = 0.0
                 self._hottest.halve()
                 self._denied.halve()
+                self._shadowed.halve()
 
     async def digest(self) -> None:
         """Digest what is in the queue now; in small pieces, for the hot path needs the interpreter too."""
@@ -142,12 +144,15 @@ class Observer:
             if verdict in _REFUSED:
                 limited = True
                 self._denied.add(name, cost * weight)
+            elif verdict is Verdict.SHADOWED:
+                limited = True
+                self._shadowed.add(name, cost * weight)
         if limited:
             self._log.see(plan, answer)
 
     def top(self, most: int) -> Tops:
-        """Return the keys with the most hits and those with the most denied ones, heaviest first."""
-        sketches = (self._hottest, self._denied)
+        """Return the keys with the most hits, with the most refused, and with the most that only shadow mode let pass."""
+        sketches = (self._hottest, self._denied, self._shadowed)
         return {which: summed(self._named(one), most) for which, one in zip(TOPS, sketches, strict=True)}
 
     def _named(self, sketch: SpaceSaving[_BucketName]) -> Iterator[Top]:
