@@ -185,7 +185,7 @@ def test_a_ca_without_a_certificate_is_named(capfd: pytest.CaptureFixture[str], 
     assert stopped.value.code == 2
     assert (
         capfd.readouterr().err
-        == f"--tls-ca {ca}: there is no certificate in it; give the PEM file of the CA\n"
+        == f"envoy-ratelimit: --tls-ca {ca}: there is no certificate in it; give the PEM file of the CA\n"
     )
 
 

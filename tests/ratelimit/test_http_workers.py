@@ -13,6 +13,7 @@ from envoy_demo.processes import Processes
 from envoy_demo.services import start_ratelimit
 from envoy_demo.valkey import Valkey
 from envoy_ratelimit.commands.check import check
+from envoy_ratelimit.commands.service import ServiceOptions
 from envoy_ratelimit.http import routes, worker_routes
 from envoy_ratelimit.observe.observer import SKETCH_KEYS
 from envoy_ratelimit.server import RatelimitSidecar
@@ -58,7 +59,8 @@ def test_what_one_worker_decides_and_another_counts_is_shown_as_of_one_service(
     admin: Admin, folder: Path
 ) -> None:
     assert admin.ask("workers", {"user": "ann"}).status_code == 200
-    assert check(f"unix:{folder}/1.sock", "workers", [(("user", "ann"),)], "json") == 0
+    service = ServiceOptions(listen=f"unix:{folder}/1.sock")
+    assert check(service, "workers", [(("user", "ann"),)], "json") == 0
     refused = admin.ask("workers", {"user": "ann"})
     assert (refused.status_code, refused.json()["overallCode"]) == (429, "OVER_LIMIT")
     stats = dict(line.split(": ") for line in admin.get("/stats").text.splitlines())

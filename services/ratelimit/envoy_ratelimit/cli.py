@@ -24,6 +24,7 @@ from envoy_ratelimit.commands.explain import explain as explain_command
 from envoy_ratelimit.commands.lint import lint as lint_command
 from envoy_ratelimit.commands.migrate import migrate as migrate_command
 from envoy_ratelimit.commands.output import FormatOption
+from envoy_ratelimit.commands.service import ServiceOptions
 from envoy_ratelimit.commands.source import LimitSource, SharedStore
 from envoy_ratelimit.commands.top import top as top_command
 from envoy_ratelimit.migrate import notes, translate
@@ -31,7 +32,7 @@ from envoy_ratelimit.options import MergeOption
 from envoy_ratelimit.server import RatelimitSidecar
 from envoy_ratelimit.settings import DEFAULT_ADMIN, RatelimitSettings
 from envoy_sidecar import cli
-from envoy_sidecar.settings import AdminOption, ListenOption
+from envoy_sidecar.settings import AdminOption
 from envoy_sidecar.sidecar import Sidecar
 
 _OPTIONS = frozenset(field.name for field in fields(RatelimitSettings))
@@ -108,7 +109,7 @@ def check(
     /,
     *,
     domain: DomainOption,
-    listen: ListenOption = "127.0.0.1:8081",
+    service: ServiceOptions | None = None,
     peek: Annotated[bool, Parameter(negative=(), help="Charge nothing.")] = False,
     hits: Annotated[
         int | None,
@@ -118,19 +119,17 @@ def check(
         ),
     ] = None,
     override: OverrideOption = "",
-    tls_ca: Annotated[Path | None, Parameter(help="PEM CA of the service; implies TLS.")] = None,
     form: Annotated[FormatOption, Parameter(name="--format")] = "text",
 ) -> int:
     """Ask a running service as Envoy does. Exit code 1 if it is over a limit, 2 if there is no answer."""
     cost = 0 if peek else hits
     return check_command(
-        listen,
+        service or ServiceOptions(),
         domain,
         read_descriptors(descriptor),
         form,
         hits=cost,
         override=read_override(override),
-        tls_ca=tls_ca,
     )
 
 
