@@ -4,21 +4,23 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import count, islice
+from pathlib import Path
 
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envoy_demo.ports import free_port
+from envoy_demo.ports import LOOPBACK, free_port
 from envoy_demo.processes import Processes
 from envoy_demo.valkey import Valkey
 from envoy_ratelimit.core.algorithms import Spec
 from envoy_ratelimit.core.rule import Rate, Unit, bucket_of
 from envoy_ratelimit.core.store import BucketStore, StoreError, Take
 from envoy_ratelimit.core.token_bucket import MICROSECONDS, BucketSpec
-from envoy_ratelimit.stores import masked_url, open_store
+from envoy_ratelimit.stores import RemoteStore, masked_url, open_store
 from envoy_ratelimit.stores.address import parse_address
 from envoy_ratelimit.stores.lane import ScriptCall
 from envoy_ratelimit.stores.memory import MemoryStore
@@ -283,6 +285,34 @@ def test_a_url_that_is_no_store_is_refused_without_its_password(url: str) -> Non
 )
 def test_a_store_is_shown_without_its_password(url: str, masked: str) -> None:
     assert masked_url(url) == masked
+
+
+@pytest.mark.parametrize(
+    ("url", "option", "why"),
+    [
+        ("redis://host", "password_file", "No such file or directory"),
+        ("rediss://host", "ssl_ca_certs", "No such file or directory"),
+        ("rediss://host?ssl_certfile=/dev/null", "ssl_keyfile", "No such file or directory"),
+        ("redis+cluster://host", "password_file", "No such file or directory"),
+        ("redis+sentinel://host/main", "sentinel_password_file", "No such file or directory"),
+        ("redis://host", "password_file", "not UTF-8"),
+    ],
+)
+def test_a_file_of_an_option_that_cannot_be_used_is_named_with_it(
+    url: str, option: str, why: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    if why == "not UTF-8":
+        file.write_bytes(b"\xff")
+    # Nobody is asked there: files are read first.
+    url = url.replace("host", f"{LOOPBACK}:{free_port()}")
+    with closing(
+        open_store(f"{url}{'&' if '?' in url else '?'}{option}={file}", timeout_s=PATIENT_S)
+    ) as store:
+        with pytest.raises(StoreError, match=rf"{option}={file} .*{why}"):
+            store.take(wish("a"))
+        assert isinstance(store, RemoteStore)
+        assert f"{option}={file}" in store.why_down()
 
 
 def test_a_batch_is_one_round_trip(store: RecordingStore, client: redis.Redis) -> None:

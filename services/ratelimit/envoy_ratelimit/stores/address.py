@@ -21,6 +21,10 @@ _SHOWN = frozenset({*_OPTIONS, "sentinel_username", "sentinel_password_file"})
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
+class FileError(Exception):
+    """A file of an option cannot be used; the message names both."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One server: a host and port, or the `path` of a Unix socket."""
@@ -42,12 +46,17 @@ class Login:
     user: str = ""
     password: str = field(default="", repr=False)
     password_file: Path | None = None
+    file_option: str = "password_file"
+    """The option that names the file."""
 
     def secret(self) -> str:
-        """Return the password. Raises OSError if its file cannot be read."""
+        """Return the password. Raises FileError."""
         if self.password_file is None:
             return self.password
-        return self.password_file.read_text("utf-8").strip()
+        try:
+            return _content(self.file_option, self.password_file).decode().strip()
+        except UnicodeDecodeError:
+            raise FileError(f"{self.file_option}={self.password_file} is not UTF-8") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,13 @@ class Tls:
     certificate: str | None = None
     key: str | None = None
     check_hostname: bool = True
+
+    def require_files(self) -> None:
+        """Raise FileError if one cannot be read: OpenSSL would not say which."""
+        files = (("ssl_ca_certs", self.ca), ("ssl_certfile", self.certificate), ("ssl_keyfile", self.key))
+        for option, file in files:
+            if file is not None:
+                _content(option, Path(file))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +177,7 @@ def _sentinel_login(options: Mapping[str, str]) -> Login:
         options.get("sentinel_username", ""),
         options.get("sentinel_password", ""),
         _path(options.get("sentinel_password_file")),
+        "sentinel_password_file",
     )
 
 
@@ -170,6 +187,13 @@ def _endpoint(text: str, default_port: int) -> Endpoint:
         return Endpoint(parts.hostname or "localhost", parts.port or default_port)
     except ValueError:
         raise ValueError("a server is written HOST:PORT, with a port up to 65535") from None
+
+
+def _content(option: str, file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise FileError(f"{option}={file} cannot be read: {error.strerror or error}") from None
 
 
 def _path(text: str | None) -> Path | None:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from envoy_ratelimit.core.store import StoreError
-from envoy_ratelimit.stores.address import Endpoint, Login, Tls
+from envoy_ratelimit.stores.address import Endpoint, FileError, Login, Tls
 
 _BUFFER_BYTES = 65_536
 _LOGIN_BUFFER_BYTES = 1024
@@ -127,6 +127,7 @@ def connect(
         elif tls is None:
             link = _TCP(host=endpoint.host, port=endpoint.port, socket_keepalive=True, **options)
         else:
+            tls.require_files()
             link = _TLS(
                 host=endpoint.host,
                 port=endpoint.port,
@@ -138,6 +139,8 @@ def connect(
                 **options,
             )
         link.connect()
+    except FileError as error:
+        raise StoreError("connection", f"{endpoint} cannot be reached: {error}") from None
     except RedisTimeoutError as error:
         raise StoreError("timeout", f"{endpoint} did not answer in time: {error}") from None
     except (RedisConnectionError, OSError) as error:
