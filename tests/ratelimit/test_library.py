@@ -211,5 +211,12 @@ def test_what_is_no_request_is_said(limits: Path) -> None:
             limiter.check("api", {"user": "ann"}, hits=hits)
         with pytest.raises(ValueError, match="hits"):
             limiter.give_back("api", {"user": "ann"}, hits=hits)
+    # As a cost, what is no number would stay in the bucket.
+    for strange in (1.5, float("nan"), "2", None):
+        for ask in (limiter.check, limiter.give_back):
+            with pytest.raises(TypeError, match=f"hits: {strange!r} is not a whole number"):
+                ask("api", {"user": "ann"}, hits=strange)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="domain: 5 is not a text"):
+        limiter.peek(5, {"user": "ann"})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="store"):
         RateLimiter(limits, store="http://x")

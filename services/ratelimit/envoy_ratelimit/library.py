@@ -21,9 +21,10 @@ True
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, SupportsIndex
 
 from envoy_ratelimit.config import load_rules
 from envoy_ratelimit.config.inline import load_text
@@ -135,11 +136,12 @@ class RateLimiter:
 
         Each descriptor maps keys to values in the order of the file's levels: `{"user": "alice"}`. If one of several
         refuses, none is charged. Raises ValueError for no domain, no descriptor, or hits below 1, and TypeError
-        for a key or value that is no text.
+        for a domain, key or value that is no text, and for hits that are no whole number.
         """
-        if hits < 1:
-            raise ValueError(f"hits: {hits} is below 1; `peek` charges nothing, `give_back` returns")
-        return self._decide(domain, descriptors, hits)
+        cost = _whole(hits)
+        if cost < 1:
+            raise ValueError(f"hits: {cost} is below 1; `peek` charges nothing, `give_back` returns")
+        return self._decide(domain, descriptors, cost)
 
     def peek(self, domain: str, *descriptors: Mapping[str, str]) -> Decision:
         """Tell the state of the limits without charging; only a ban refuses, and a bucket in debt."""
@@ -147,9 +149,10 @@ class RateLimiter:
 
     def give_back(self, domain: str, *descriptors: Mapping[str, str], hits: int = 1) -> Decision:
         """Give *hits* back, up to the full bucket: for what was charged and then did not happen."""
-        if hits < 1:
-            raise ValueError(f"hits: {hits} is below 1")
-        return self._decide(domain, descriptors, -hits)
+        cost = _whole(hits)
+        if cost < 1:
+            raise ValueError(f"hits: {cost} is below 1")
+        return self._decide(domain, descriptors, -cost)
 
     def reload(self) -> None:
         """Read the limits again; buckets of limits that stay the same keep what is in them.
@@ -178,6 +181,8 @@ class RateLimiter:
         self.close()
 
     def _decide(self, domain: str, descriptors: Sequence[Mapping[str, str]], hits: int) -> Decision:
+        if not isinstance(domain, str):
+            raise TypeError(f"domain: {domain!r} is not a text")
         if not domain:
             raise ValueError("domain: it must not be empty")
         if not descriptors:
@@ -186,6 +191,13 @@ class RateLimiter:
         with self._lock:
             (answer,) = self._limiter.decide([request])
         return _decision(answer)
+
+
+def _whole(hits: SupportsIndex) -> int:
+    try:
+        return index(hits)
+    except TypeError:
+        raise TypeError(f"hits: {hits!r} is not a whole number") from None
 
 
 def _entries(descriptor: object) -> tuple[tuple[str, str], ...]:
