@@ -2,7 +2,7 @@
 
 from envoy_sidecar import collector
 
-# What is imported stays: to walk it again and again is a fifth of the start.
+# What is imported stays: to walk it again and again costs up to a fifth of the start.
 with collector.held():
     from envoy_tap.cli import main
 
