@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from envoy_demo.processes import Processes
 from envoy_demo.services import start_ratelimit
 from envoy_demo.valkey import Valkey
+from envoy_ratelimit.commands import uncounted
 from envoy_ratelimit.commands.check import check
 from envoy_ratelimit.commands.service import ServiceOptions
 from envoy_ratelimit.http import routes, worker_routes
@@ -76,6 +77,15 @@ def test_what_one_worker_decides_and_another_counts_is_shown_as_of_one_service(
 def test_the_limits_and_the_health_are_those_of_the_workers(admin: Admin) -> None:
     assert admin.get("/rlconfig").text.startswith("workers.user: unit=DAY requests_per_unit=2")
     assert (admin.get("/healthcheck").status_code, admin.get("/healthcheck").text) == (200, "OK")
+
+
+def test_check_of_one_workers_socket_asks_the_admin_server_of_them_all(
+    admin: Admin, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(uncounted, "DEFAULT_ADMIN", admin.address)
+    service = ServiceOptions(listen=f"unix:{folder}/1.sock")
+    assert check(service, "workers", [(("nobody", "x"),)], "text") == 0
+    assert "none: no limit matches" in capsys.readouterr().out
 
 
 def test_what_cannot_be_answered_is_refused_as_one_process_does(admin: Admin) -> None:

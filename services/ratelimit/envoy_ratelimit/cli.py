@@ -27,6 +27,7 @@ from envoy_ratelimit.commands.output import FormatOption
 from envoy_ratelimit.commands.service import ServiceOptions
 from envoy_ratelimit.commands.source import LimitSource, SharedStore
 from envoy_ratelimit.commands.top import top as top_command
+from envoy_ratelimit.commands.uncounted import ServiceAdminOption
 from envoy_ratelimit.migrate import notes, translate
 from envoy_ratelimit.options import MergeOption
 from envoy_ratelimit.server import RatelimitSidecar
@@ -110,6 +111,7 @@ def check(
     *,
     domain: DomainOption,
     service: ServiceOptions | None = None,
+    admin: ServiceAdminOption = "",
     peek: Annotated[bool, Parameter(negative=(), help="Charge nothing.")] = False,
     hits: Annotated[
         int | None,
@@ -130,6 +132,7 @@ def check(
         form,
         hits=cost,
         override=read_override(override),
+        admin=admin,
     )
 
 

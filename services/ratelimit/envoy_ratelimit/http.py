@@ -12,15 +12,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from envoy_ratelimit import wire_json
+from envoy_ratelimit import wire, wire_json
+from envoy_ratelimit.core.limiter import Limiter
+from envoy_ratelimit.core.rule import Rule
 from envoy_ratelimit.core.rules import Rules
 from envoy_ratelimit.observe.metrics import reference_stats
 from envoy_ratelimit.observe.observer import TOPS, Observer, Top, Tops, summed
+from envoy_ratelimit.stores.memory import MemoryStore
 from envoy_sidecar.transport.batching import MAX_MESSAGE_BYTES
 from envoy_sidecar.transport.port import Answer, Call, Failure
 from envoy_sidecar.worker_views import WorkerViews
 
 MAX_TOP = 1000
+REPLACED = "replaced"
+"""What /limits says of a limit that another one of the request replaces."""
 _TOP = 20
 _SHORT_NUMBER = re.compile("[0-9]{1,4}")
 _TOO_MANY_REQUESTS = 429
@@ -84,6 +89,7 @@ def routes(shown: Shown) -> list[BaseRoute]:
 
     return [
         Route("/json", decide, methods=["POST"]),
+        Route("/limits", _posted(lambda body: _limits(shown.rules, body)), methods=["POST"]),
         Route("/healthcheck", healthcheck),
         Route("/rlconfig", rlconfig),
         Route("/stats", stats),
@@ -120,6 +126,7 @@ def worker_routes(workers: WorkerViews) -> list[BaseRoute]:
 
     return [
         Route("/json", _posted(lambda body: workers.first("/json", body)), methods=["POST"]),
+        Route("/limits", _posted(lambda body: workers.first("/limits", body)), methods=["POST"]),
         Route("/healthcheck", healthcheck),
         Route("/rlconfig", rlconfig),
         Route("/stats", stats),
@@ -163,6 +170,23 @@ def _is_of_a_page(request: Request) -> bool:
     """
     headers = request.headers
     return "origin" in headers or headers.get("sec-fetch-site", "none") != "none"
+
+
+def _limits(rules: Rules, body: bytes) -> Response:
+    """Say which domains there are, and which limit each descriptor of a request meets; null for one that meets none."""
+    try:
+        request = wire.read_request(wire_json.request_from_json(body))
+    except (ValueError, wire.InvalidRequestError) as error:
+        return PlainTextResponse(f"{error}\n", 400)
+    met = Limiter(rules, MemoryStore()).plan(*request).rules
+    limits = [None if rule is None else {"path": rule.path, "limit": _written(rule)} for rule in met]
+    return JSONResponse({"domains": sorted(rules.domains), "limits": limits})
+
+
+def _written(rule: Rule) -> str:
+    if rule.dropped:
+        return REPLACED
+    return "unlimited" if rule.rate is None else str(rule.rate)
 
 
 def rule_lines(rules: Rules) -> list[str]:

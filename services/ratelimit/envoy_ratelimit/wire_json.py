@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from google.protobuf.json_format import MessageToDict, Parse, ParseError
+from google.protobuf.json_format import MessageToDict, MessageToJson, Parse, ParseError
 from google.protobuf.message import DecodeError
 
 from envoy_ratelimit.core.rule import Entry, Rate
@@ -18,6 +18,11 @@ def request_from_json(text: str | bytes) -> bytes:
     except (ParseError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"this is not a RateLimitRequest as JSON: {error}") from None
     return message.SerializeToString()
+
+
+def request_as_json(payload: bytes) -> str:
+    """Return a serialized RateLimitRequest in protobuf's JSON form."""
+    return MessageToJson(RateLimitRequest.FromString(payload))
 
 
 def make_request(

@@ -9,7 +9,7 @@ from envoy_ratelimit import wire, wire_json
 from envoy_ratelimit.commands.descriptors import written
 from envoy_ratelimit.commands.output import Format, console, print_json, say, table
 from envoy_ratelimit.commands.service import ServiceOptions
-from envoy_ratelimit.core.limiter import UNLIMITED_REMAINING
+from envoy_ratelimit.commands.uncounted import Uncounted
 from envoy_ratelimit.core.rule import Entry, Rate
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
 
@@ -24,8 +24,12 @@ def check(
     *,
     hits: int | None = None,
     override: Rate | None = None,
+    admin: str = "",
 ) -> int:
-    """Print what the service answers; return 1 if it is over a limit, 2 if there is no answer. Raises SettingsError."""
+    """Print what the service answers, and by *admin* why there is no limit; see `Uncounted`.
+
+    Return 1 if it is over a limit, 2 if there is no answer. Raises SettingsError.
+    """
     request = wire_json.make_request(domain, descriptors, hits=hits, override=override)
     try:
         with service.channel() as channel:
@@ -35,6 +39,7 @@ def check(
     except grpc.RpcError as error:
         say(f"{service.listen}: {service.why(error)}")
         return EXIT_USAGE
+    Uncounted(request, domain, service.listen, admin).explain(answer)
     if form == "json":
         print_json(answer)
     else:
@@ -63,13 +68,5 @@ def _table(descriptors: Sequence[tuple[Entry, ...]], answer: dict[str, object]) 
 
 
 def _rate(status: dict[str, Any], limit: dict[str, Any]) -> str:
-    """Say which limit a status is of; without one, what the answer lets one know."""
-    if limit:
-        return f"{limit.get('requestsPerUnit', 0)}/{limit.get('unit', '?')}"
-    if status.get("limitRemaining") == UNLIMITED_REMAINING:
-        return "unlimited"
-    return (
-        "unknown: the store failed"
-        if status.get("code") == wire_json.OVER_LIMIT
-        else "none, or the store failed"
-    )
+    """Say which limit a status is of, or why of none."""
+    return f"{limit.get('requestsPerUnit', 0)}/{limit.get('unit', '?')}" if limit else str(status.get("why"))
