@@ -177,7 +177,8 @@ def test_a_bucket_is_shown_adjusted_and_filled(run: Run, limits: Path, valkey: V
     assert left("get") == (0, 5)
     code, shown, _ = run("get", *where[:-2])
     assert code == 0
-    assert "5 of 5" in shown
+    assert shown.splitlines()[-1].split()[-5:] == ["5", "of", "5", "│", "full"]
+    assert run("explain", *where[:-2])[1].rstrip().endswith("bucket of user: 5 of 5 left, full")
 
 
 ALGORITHMS = ["token_bucket", "fixed_window", "sliding_window"]

@@ -37,6 +37,8 @@ class State:
     @property
     def wait(self) -> str:
         """How long until it is full, or has paid its debt, in words; empty if it never is."""
+        if self.is_full:
+            return "full"
         if self.debt_s is not None:
             return f"in debt for {self.debt_s:.3f} s"
         return "" if self.full_in_s is None else f"full in {self.full_in_s:.3f} s"
