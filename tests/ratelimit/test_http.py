@@ -55,17 +55,58 @@ def test_json_decides_as_grpc_does(admin: Admin) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "not a RateLimitRequest"),
-        (b"{", "not a RateLimitRequest"),
-        (b"\xff\xfe", "not a RateLimitRequest"),
-        (b"[" * 100_000, "not a RateLimitRequest"),
-        ({"domain": "edge", "unknown": 1}, "unknown"),
-        ({"domain": "", "descriptors": [{"entries": [{"key": "user"}]}]}, "domain"),
-        ({"domain": "edge"}, "descriptors"),
-        ({"domain": "edge", "hitsAddend": -1}, "hitsAddend"),
+        (b"", "line 1, column 1: Expecting value; write {"),
+        (b'{\n  "domain": edge}', "line 2, column 13: Expecting value; write {"),
+        (b"\xff\xfe", "byte 1 is not UTF-8"),
+        (b"[" * 100_000, "it is nested too deep; write {"),
+        (b'{"hitsAddend": ' + b"9" * 5000 + b"}", "a number has too many digits"),
+        (b'{"domain": "a", "domain": "b"}', 'the key "domain" comes twice in one object; write it once'),
+        ("edge", '"edge" is not right; write {'),
+        ({"unknown": 1}, 'unknown key "unknown"; write one of domain, descriptors, hitsAddend'),
+        (
+            {"descriptors": [{"entries": [{"key": "a", "vlaue": "b"}]}]},
+            'descriptors[0].entries[0]: unknown key "vlaue"; write one of key, value',
+        ),
+        (
+            {"descriptors": [{}, {"entries": [{"key": None}, {"key": 5}]}]},
+            "descriptors[1].entries[1].key: 5 is not right; write a text",
+        ),
+        ({"descriptors": {"entries": []}}, 'descriptors: {"entries": []} is not right; write a list'),
+        (
+            {"descriptors": [7]},
+            "descriptors[0]: 7 is not right; write an object of entries, limit, hitsAddend",
+        ),
+        (
+            {"descriptors": [{"limit": {"unit": "MINUTES"}}]},
+            'descriptors[0].limit.unit: "MINUTES" is not right; write one of UNKNOWN, SECOND, MINUTE, HOUR, DAY',
+        ),
+        ({"hits_addend": -1}, "hits_addend: -1 is not right; write a whole number from 0 to 4294967295"),
+        (
+            {"descriptors": [{"hitsAddend": "x" * 99}]},
+            f'descriptors[0].hitsAddend: "{"x" * 39}… is not right; write a whole number from 0 to 18446744073709551615',
+        ),
+        (
+            {"descriptors": [{"isNegativeHits": 3}]},
+            "descriptors[0].isNegativeHits: 3 is not right; write true or false",
+        ),
     ],
 )
 def test_json_that_is_no_request_is_a_400_that_says_why(admin: Admin, body: object, said: str) -> None:
+    answer = admin.post(body)
+    assert answer.status_code == 400
+    assert answer.text.startswith(f"this is not a RateLimitRequest as JSON: {said}")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"domain": "", "descriptors": [{"entries": [{"key": "user"}]}]}, "domain"),
+        ({"domain": "edge"}, "descriptors"),
+    ],
+)
+def test_json_of_a_request_that_asks_nothing_is_a_400_that_says_why(
+    admin: Admin, body: object, said: str
+) -> None:
     answer = admin.post(body)
     assert answer.status_code == 400
     assert said in answer.text
