@@ -12,7 +12,7 @@ from envoy_sidecar.settings import SettingsError
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is in a bucket: `capacity` and `remaining` in hits; `full_in_s` until it is full, None if it never is.
+    """What is in a bucket: `capacity` and `remaining` in hits; `full_in_s` until it is full, 0 if it is, None if it never is.
 
     One in debt says by `debt_s` how long it only pays that back, and not when it is full.
     """
@@ -96,6 +96,8 @@ def _state(plan: Plan, status: Status | None) -> State | str:
         return "it is unlimited"
     reset_s = None if reset_us is None else reset_us / MICROSECONDS
     capacity = rule.bucket.capacity
+    if remaining == capacity > 0:
+        reset_s = 0.0  # of a window it is when that ends
     # A peek is refused by debt and by a ban alone.
     in_debt = verdict is not Verdict.OK and capacity > 0
     full_in_s, debt_s = (None, reset_s) if in_debt else (reset_s, None)
