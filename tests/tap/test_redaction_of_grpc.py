@@ -6,12 +6,13 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envoy_tap.core.decode.model import Limits, ProtoField, Room
 from envoy_tap.core.decode.protobuf import read_message
 from envoy_tap.core.redaction.editor import MOST_STEPS
+from envoy_tap.core.redaction.names import hide_query
 from envoy_tap.core.redaction.redactor import TOO_MUCH, Redactor
 from envoy_tap.core.redaction.rules import Redaction, Style
 from tests.tap.redacting import CARD, JWT, MASKED, lua_body
@@ -161,6 +162,69 @@ def test_what_is_cut_off_is_hidden_and_its_size_stays() -> None:
     body = framed(message((1, "bob@example.org")))[:-4]
     assert hidden(body, cut=True).startswith(body[:5])
     assert b"bob" not in hidden(body, cut=True)
+
+
+def test_a_message_that_ends_before_its_frame_says_is_cut_though_nobody_says_so() -> None:
+    body = framed(message((1, "token=s3cr3t"), (2, "a" * 20)))[:-9]
+    assert hidden(body) == body.replace(b"s3cr3t", b"*" * 6)
+
+
+SECRET = b"S3CR3T-V4LUE"
+harmless = st.recursive(
+    st.tuples(numbers, st.sampled_from(["", "hello", "a b", "\0\1", "1 2"]) | st.integers(0, 1 << 40)),
+    lambda inner: st.tuples(numbers, st.lists(inner, max_size=3).map(tuple)),
+    max_leaves=4,
+)
+starts = st.sampled_from(["token=", "?token=", "https://a/?b=1&password=", "%3Ftoken%3d"])
+
+
+@st.composite
+def cut_messages(draw: st.DrawFn) -> bytes:
+    """Return a message with a secret in it, which may be deep down."""
+    inner: Field = (
+        draw(numbers),
+        draw(starts).encode() + SECRET + draw(st.sampled_from([b"", b"&b=1", b" a"])),
+    )
+    for _ in range(draw(st.integers(0, 3))):
+        before, after = draw(st.lists(harmless, max_size=2)), draw(st.lists(harmless, max_size=2))
+        inner = (draw(numbers), (*before, inner, *after))
+    return message(*draw(st.lists(harmless, max_size=2)), inner, *draw(st.lists(harmless, max_size=2)))
+
+
+@settings(max_examples=30)
+@given(cut_messages(), st.booleans())
+def test_wherever_a_message_is_cut_no_text_in_it_shows_more_than_one_character(
+    data: bytes, group: bool
+) -> None:
+    # A group that the cut leaves open.
+    data = b"\x0b" + data + b"\x0c" if group else data
+    body = framed(message((3, "hello")), data)
+    for end in range(len(body)):
+        found = hidden(body[:end], cut=True)
+        assert len(found) == end
+        assert SECRET[:2] not in found
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"?token=S3", b"%3ftoken%3dS3", b"#secret=S3", b"&pwd=S3", b"=", b"z", b"\0", b" "])
+        | st.binary(max_size=6),
+        max_size=6,
+    ).map(b"".join),
+    st.integers(1, 100),
+)
+def test_what_is_no_message_shows_no_more_than_one_text_would(data: bytes, missing: int) -> None:
+    text = hide_query(data, frozenset({b"token", b"secret", b"pwd"}), lambda value: b"*" * len(value))
+    found = hidden(struct.pack(">BI", 0, len(data) + missing) + data, cut=True)
+    assert found.count(b"S3") <= text.count(b"S3")
+
+
+def test_messages_in_cut_messages_are_not_looked_over_without_end() -> None:
+    data, size = b"%26" * (1 << 17) + b"\0", 1 << 20
+    for _ in range(12):
+        data = b"\x0a" + varint(size) + data
+        size += 10
+    assert MASKED.body(struct.pack(">BI", 0, size) + data, GRPC, cut=True) == TOO_MUCH
 
 
 def test_a_placeholder_is_as_long_too() -> None:

@@ -259,7 +259,8 @@ local function grpc(text, content_type, rule, cut)
     return patterns(data, rule, is_cut)
   end
   keeps_length = true
-  return messages(text, function(data, is_cut) return message_without(data, hide, either, is_cut) end, cut)
+  local function edited(data, is_cut, missing) return message_without(data, hide, either, is_cut, missing) end
+  return messages(text, edited, cut)
 end
 
 -- With placeholders, the collector hides all of it.

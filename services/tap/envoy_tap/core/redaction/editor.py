@@ -19,9 +19,9 @@ class Steps:
     def __init__(self) -> None:
         self._left = MOST_STEPS
 
-    def take(self) -> None:
-        """Do one step more."""
-        self._left -= 1
+    def take(self, steps: int = 1) -> None:
+        """Do so many more."""
+        self._left -= steps
         if self._left < 0:
             raise TooMuchError
 

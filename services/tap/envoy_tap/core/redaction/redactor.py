@@ -42,6 +42,7 @@ _DIGITS = b"0123456789"
 _DIGITS_A_PLACE = 8
 # One to four seconds' work.
 _MOST_PLACES = 1 << 19
+_PLACES_A_STEP = 4
 # What no text has.
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
@@ -132,16 +133,18 @@ class Redactor:
             return hide_patterns(data, self._rules.patterns, masked, cut=is_cut)
 
         def hide(data: bytes, is_cut: bool) -> bytes:
+            # Messages in messages are looked over as often as they are deep.
+            steps.take((len(data) - len(data.translate(None, _SIGNS))) // _PLACES_A_STEP)
             return everywhere(hide_query(data, self._query, masked), is_cut)
 
         def either(data: bytes, is_cut: bool) -> bytes:
             # In what is surely no text, a parameter's value would go on over the fields that follow.
             return (everywhere if _BINARY.search(data) else hide)(data, is_cut)
 
-        def edited(data: bytes, is_cut: bool) -> bytes:
+        def edited(data: bytes, is_cut: bool, missing: int) -> bytes:
             if b"json" in content_type:
                 return self._plain(data, content_type, steps, cut=is_cut)
-            return hide_message(data, hide, either, steps, cut=is_cut)
+            return hide_message(data, hide, either, steps, cut=is_cut, missing=missing)
 
         return edit_messages(body, edited, cut=cut)
 
