@@ -13,8 +13,7 @@ from envoy_demo.processes import Processes
 from envoy_demo.services import start_ratelimit
 from envoy_demo.valkey import Valkey
 from envoy_ratelimit.commands import uncounted
-from envoy_ratelimit.commands.check import check
-from envoy_ratelimit.commands.service import ServiceOptions
+from envoy_ratelimit.commands.check import AskedService, check
 from envoy_ratelimit.http import routes, worker_routes
 from envoy_ratelimit.observe.observer import SKETCH_KEYS
 from envoy_ratelimit.server import RatelimitSidecar
@@ -60,7 +59,7 @@ def test_what_one_worker_decides_and_another_counts_is_shown_as_of_one_service(
     admin: Admin, folder: Path
 ) -> None:
     assert admin.ask("workers", {"user": "ann"}).status_code == 200
-    service = ServiceOptions(listen=f"unix:{folder}/1.sock")
+    service = AskedService(listen=f"unix:{folder}/1.sock")
     assert check(service, "workers", [(("user", "ann"),)], "json") == 0
     refused = admin.ask("workers", {"user": "ann"})
     assert (refused.status_code, refused.json()["overallCode"]) == (429, "OVER_LIMIT")
@@ -83,7 +82,7 @@ def test_check_of_one_workers_socket_asks_the_admin_server_of_them_all(
     admin: Admin, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(uncounted, "DEFAULT_ADMIN", admin.address)
-    service = ServiceOptions(listen=f"unix:{folder}/1.sock")
+    service = AskedService(listen=f"unix:{folder}/1.sock")
     assert check(service, "workers", [(("nobody", "x"),)], "text") == 0
     assert "none: no limit matches" in capsys.readouterr().out
 

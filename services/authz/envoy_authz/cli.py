@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 from cyclopts import Parameter, validators
 
 from envoy_authz.commands.asked import RequestOptions
-from envoy_authz.commands.check import ServiceOptions
+from envoy_authz.commands.check import AskedService
 from envoy_authz.commands.check import check as check_command
 from envoy_authz.commands.compare import MOST
 from envoy_authz.commands.diff import diff as diff_command
@@ -96,12 +96,12 @@ def explain(
 @app.command
 def check(
     *,
-    service: ServiceOptions | None = None,
+    service: AskedService | None = None,
     request: RequestOptions | None = None,
     form: Annotated[FormatOption, Parameter(name="--format")] = "text",
 ) -> int:
     """Ask a running service about a request, as Envoy does. Exit code 1 if it is denied, 2 if there is no answer."""
-    return check_command(service or ServiceOptions(), request or RequestOptions(), form)
+    return check_command(service or AskedService(), request or RequestOptions(), form)
 
 
 @app.command

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from envoy_ratelimit import http
 from envoy_ratelimit.commands.buckets import buckets
+from envoy_ratelimit.commands.check import AskedService
 from envoy_ratelimit.commands.check import check as check_command
 from envoy_ratelimit.commands.descriptors import (
     DescriptorArguments,
@@ -24,7 +25,6 @@ from envoy_ratelimit.commands.explain import explain as explain_command
 from envoy_ratelimit.commands.lint import lint as lint_command
 from envoy_ratelimit.commands.migrate import migrate as migrate_command
 from envoy_ratelimit.commands.output import FormatOption
-from envoy_ratelimit.commands.service import ServiceOptions
 from envoy_ratelimit.commands.source import LimitSource, SharedStore
 from envoy_ratelimit.commands.top import top as top_command
 from envoy_ratelimit.commands.uncounted import ServiceAdminOption
@@ -110,7 +110,7 @@ def check(
     /,
     *,
     domain: DomainOption,
-    service: ServiceOptions | None = None,
+    service: AskedService | None = None,
     admin: ServiceAdminOption = "",
     peek: Annotated[bool, Parameter(negative=(), help="Charge nothing.")] = False,
     hits: Annotated[
@@ -126,7 +126,7 @@ def check(
     """Ask a running service as Envoy does. Exit code 1 if it is over a limit, 2 if there is no answer."""
     cost = 0 if peek else hits
     return check_command(
-        service or ServiceOptions(),
+        service or AskedService(),
         domain,
         read_descriptors(descriptor),
         form,

@@ -131,7 +131,8 @@ def test_check_shows_what_a_denial_answers(run: Run, logged: Logged) -> None:
         (("--claims", "{}"), "--claims: a running service verifies tokens"),
         (("--tls-cert", "x"), "--tls-cert and --tls-key go together"),
         (("--tls-cert", "x", "--tls-key", "x"), "--tls-cert needs --tls-ca"),
-        (("--tls-ca", "/nowhere"), "/nowhere: No such file"),
+        (("--tls-server-name", "x"), "--tls-server-name needs --tls-ca"),
+        (("--tls-ca", "/nowhere"), "--tls-ca /nowhere: No such file"),
         (("--listen", "nonsense"), "--listen"),
     ],
 )

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import grpc
 from cyclopts import Parameter
@@ -13,6 +12,7 @@ from envoy_authz import wire_json
 from envoy_authz.commands.asked import RequestOptions
 from envoy_authz.commands.output import Format, console, print_json, say
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
+from envoy_sidecar.grpc_client import ServiceOptions
 from envoy_sidecar.settings import ListenOption, SettingsError
 
 TIMEOUT_S = 5.0
@@ -20,29 +20,13 @@ TIMEOUT_S = 5.0
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceOptions:
-    """Where the service listens, and what it asks of its callers."""
+class AskedService(ServiceOptions):
+    """The authorization service that is asked."""
 
     listen: ListenOption = "127.0.0.1:9191"
-    tls_ca: Annotated[Path | None, Parameter(help="PEM CA of the service; implies TLS.")] = None
-    tls_cert: Annotated[Path | None, Parameter(help="PEM certificate to show, for mTLS.")] = None
-    tls_key: Annotated[Path | None, Parameter(help="PEM key of --tls-cert.")] = None
-
-    def channel(self) -> grpc.Channel:
-        """Return a channel to the service. Raises SettingsError."""
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise SettingsError("--tls-cert and --tls-key go together")
-        if self.tls_ca is None:
-            if self.tls_cert is not None:
-                raise SettingsError("--tls-cert needs --tls-ca: without it there is no TLS")
-            return grpc.insecure_channel(self.listen)
-        ca, key, chain = (
-            None if path is None else _read(path) for path in (self.tls_ca, self.tls_key, self.tls_cert)
-        )
-        return grpc.secure_channel(self.listen, grpc.ssl_channel_credentials(ca, key, chain))
 
 
-def check(service: ServiceOptions, request: RequestOptions, form: Format) -> int:
+def check(service: AskedService, request: RequestOptions, form: Format) -> int:
     """Print what the service answers; return 0 if it allows, 1 if it denies, 2 if there is no answer.
 
     Raises SettingsError for a request that can't be read.
@@ -61,7 +45,7 @@ def check(service: ServiceOptions, request: RequestOptions, form: Format) -> int
             ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
             answer = wire_json.response_as_data(ask(message, timeout=TIMEOUT_S))
     except grpc.RpcError as error:
-        say(f"{service.listen}: {_reason(error)}")
+        say(f"{service.listen}: {service.why(error)}")
         return EXIT_USAGE
     except ValueError as error:
         say(f"{service.listen}: {error}")
@@ -71,19 +55,6 @@ def check(service: ServiceOptions, request: RequestOptions, form: Format) -> int
     else:
         _print(answer)
     return EXIT_CLEAN if answer["allowed"] else EXIT_FINDINGS
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror or error}") from None
-
-
-def _reason(error: grpc.RpcError) -> str:
-    """Return the status and what it says; the library's own text has its source lines."""
-    code, details = getattr(error, "code", None), getattr(error, "details", None)
-    return f"{code().name}: {details()}" if code and details else str(error)
 
 
 def _print(answer: Mapping[str, Any]) -> None:

@@ -1,19 +1,30 @@
 """`envoy-ratelimit check`: ask a running service what it decides, over gRPC as Envoy does."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from cyclopts import Parameter
 
 from envoy_ratelimit import wire, wire_json
 from envoy_ratelimit.commands.descriptors import written
 from envoy_ratelimit.commands.output import Format, console, print_json, say, table
-from envoy_ratelimit.commands.service import ServiceOptions
 from envoy_ratelimit.commands.uncounted import Uncounted
 from envoy_ratelimit.core.rule import Entry, Rate
 from envoy_sidecar.cli import EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE
+from envoy_sidecar.grpc_client import ServiceOptions
+from envoy_sidecar.settings import ListenOption
 
 TIMEOUT_S = 5.0
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedService(ServiceOptions):
+    """The rate limit service that is asked."""
+
+    listen: ListenOption = "127.0.0.1:8081"
 
 
 def check(

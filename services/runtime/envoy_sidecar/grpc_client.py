@@ -1,4 +1,4 @@
-"""The running service that `check` asks: where it listens, what it wants of its callers, and why it does not answer."""
+"""Asking a running service over gRPC: where it listens, what it wants of its callers, and why it does not answer."""
 
 import ssl
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ _HANDSHAKES = (
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceOptions:
-    """Where the service listens, and what it asks of its callers."""
+    """Where the service listens, which has its default in a class of its own, and what it asks of its callers."""
 
-    listen: ListenOption = "127.0.0.1:8081"
+    listen: ListenOption
     tls_ca: Annotated[Path | None, Parameter(help="PEM CA of the service; implies TLS.")] = None
     tls_cert: Annotated[Path | None, Parameter(help="PEM certificate to show, for mTLS.")] = None
     tls_key: Annotated[Path | None, Parameter(help="PEM key of --tls-cert.")] = None
