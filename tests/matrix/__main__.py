@@ -22,6 +22,7 @@ TESTS = (
     "tests/tap/test_agent.py",
     "tests/tap/test_drivers.py",
     "tests/tap/test_envoy.py",
+    "tests/tap/test_envoy_worker.py",
     "tests/tap/test_headers.py",
     "tests/tap/test_lint.py",
     "tests/tap/test_program.py",
