@@ -281,6 +281,15 @@ def test_a_url_that_is_no_store_is_refused_without_its_password(url: str) -> Non
         ("redis://u:sec/ret@host:6379/0?db=1", "***@host:6379/0"),
         ("redis://u:sec#ret@host", "***@host"),
         ("redis://host/0?db=1&auth=secret", "redis://host/0?db=1&auth=***"),
+        (
+            "redis+sentinel://u:p@a:1/main?sentinel_password=sec@ret",
+            "redis+sentinel://***@a:1/main?sentinel_password=***",
+        ),
+        ("rediss://u:p@host?ssl_ca_certs=/run/a@b.pem", "rediss://***@host?ssl_ca_certs=/run/a@b.pem"),
+        ("redis://u:sec?ret@host", "redis:***"),
+        ("redis://host?auth=sec@ret", "redis:***"),
+        ("redis://host?sentinel_password=sec#re@t", "redis:***"),
+        ("redis://u:sec/ret@host?sentinel_password=sec@ret", "redis:***"),
     ],
 )
 def test_a_store_is_shown_without_its_password(url: str, masked: str) -> None:

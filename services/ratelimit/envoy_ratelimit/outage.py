@@ -9,8 +9,9 @@ LOG = logging.getLogger(__name__)
 
 
 class Outage:
-    """Begins when a batch fails or the store is not reached, and ends when one is decided, or when the store is reached again and nobody asks.
+    """Begins when a batch fails or the store is not reached.
 
+    It ends when a batch is decided, or when the store is reached again and nobody asks.
     *consequence* says what requests get meanwhile. *why_down* says why a part of the store is not reached, empty if all
     of it is. Not for several threads at once.
     """

@@ -16,7 +16,8 @@ _TOPOLOGIES: Mapping[str, Topology] = {"": "single", "sentinel": "sentinel", "cl
 _DEFAULT_PORT = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 _OPTIONS = ("db", "password_file", "ssl_ca_certs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password", "sentinel_password_file")
-_SHOWN = frozenset({*_OPTIONS, "sentinel_username", "sentinel_password_file"})
+_KNOWN = frozenset({*_OPTIONS, *_SENTINEL_OPTIONS})
+_SHOWN = _KNOWN - {"sentinel_password"}
 """What may be shown of the options; another may be a secret, by a name that is not ours."""
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -132,7 +133,7 @@ def masked_url(url: str) -> str:
     """Return a store's URL as it may be shown: without user, password, and secrets among its options.
 
     Where an `@` stands after the servers (`redis:/u:secret@host`, a password with a `/` in it), all before it may be
-    part of a secret.
+    part of a secret; where it stands after a `?`, that may be in a password or in an option's value, so all may be.
     """
     try:
         parts = urlsplit(url)
@@ -140,9 +141,13 @@ def masked_url(url: str) -> str:
         return url.partition(":")[0] + ":"
     user, at, hosts = parts.netloc.rpartition("@")
     shown = url.replace(user + at, "***@", 1) if at else url
-    if "@" in parts.path + parts.query + parts.fragment:
-        return f"***@{url.rpartition('@')[2].partition('?')[0]}"
     given = parse_qsl(parts.query, keep_blank_values=True)
+    if "@" in parts.path + parts.fragment:
+        if parts.query and "@" in parts.query + parts.fragment:
+            return f"{parts.scheme}:***"
+        return f"***@{url.rpartition('@')[2].partition('?')[0]}"
+    if "@" in parts.query and any(name not in _KNOWN for name, _ in given):
+        return f"{parts.scheme}:***"
     if all(name in _SHOWN for name, _ in given):
         return shown
     options = [(name, value if name in _SHOWN else "***") for name, value in given]
