@@ -1,6 +1,8 @@
 """What every test shares: hypothesis profiles (seeded; the failing example is printed with its seed), and the order."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long files; all others keep their order."""
     assert all(file.exists() for file in LONG)
     items.sort(key=lambda item: LONG.get(item.path, len(LONG)))
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_log() -> Iterator[None]:
+    """Take away what a command set up for its logs: a later test would find them on its stderr, or its stderr closed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -2,7 +2,6 @@
 
 import gc
 import importlib
-import logging
 import signal
 import sys
 import weakref
@@ -22,11 +21,8 @@ from tests.runtime.echo_service import EchoSettings, EchoSidecar
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     interval, hangup = sys.getswitchinterval(), signal.getsignal(signal.SIGHUP)
-    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
     yield
     signal.signal(signal.SIGHUP, hangup)
-    logging.getLogger().handlers[:] = handlers
-    logging.getLogger().setLevel(level)
     sys.setswitchinterval(interval)
     gc.unfreeze()
     gc.enable()

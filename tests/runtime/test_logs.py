@@ -3,24 +3,12 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
-
-import pytest
 
 from envoy_sidecar.telemetry import logs
 from envoy_sidecar.telemetry.logs import LogFormat
 
 LOG = logging.getLogger("test.logs")
 FORGED = "one\n2026-01-01T00:00:00.000Z INFO forged\r\x1b[31mred\u2028\x85end"
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def configured(log_format: LogFormat) -> io.StringIO:
