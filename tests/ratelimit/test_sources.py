@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from grpc import StatusCode
 
 from envoy_demo.ports import free_port
 from envoy_demo.processes import Processes
@@ -16,7 +17,7 @@ from envoy_ratelimit.settings import RatelimitSettings
 from envoy_ratelimit.wire_json import make_request, response_as_data
 from envoy_sidecar.config.findings import InvalidConfigurationError
 from envoy_sidecar.sidecar import PartlyTaken
-from envoy_sidecar.transport.port import Call
+from envoy_sidecar.transport.port import Call, Failure
 from tests.ratelimit.ads import ads_server, limits
 from tests.ratelimit.servers import start_server
 from tests.runtime.serving import until
@@ -147,18 +148,21 @@ async def test_resources_of_one_domain_are_merged_where_that_is_wanted() -> None
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.05])
-async def test_without_a_control_plane_it_serves_after_the_wait_that_it_is_told_and_says_so(
+async def test_without_a_control_plane_requests_are_errors_after_the_wait_that_it_is_told_and_it_says_so(
     caplog: pytest.LogCaptureFixture, wait: float
 ) -> None:
     sidecar = RatelimitSidecar(RatelimitSettings(config_xds="127.0.0.1:1", config_xds_wait=wait))
     await sidecar.start()
-    assert (sidecar.answers, sidecar.concerns()) == (False, ("no limits came over xDS yet",))
+    assert (sidecar.has_limits, sidecar.concerns()) == (False, ("no limits came over xDS yet",))
     async with asyncio.timeout(5):
         await sidecar.until_configured()
-    said = "no limits came over xDS yet: until they do, every request passes"
+    said = "no limits came over xDS yet: until they do, every request gets UNAVAILABLE"
     assert said in caplog.text
     assert not sidecar.is_serving
-    assert left(sidecar, "edge") is None
+    assert (
+        sidecar.decide([Call(make_request("edge", []))] * 2)
+        == [Failure(StatusCode.UNAVAILABLE, "no limits came over xDS yet")] * 2
+    )
     await until(lambda: len(sidecar.concerns()) == 2)
     assert sidecar.concerns()[0] == said
     await sidecar.stop()

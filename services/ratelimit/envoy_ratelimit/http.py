@@ -43,8 +43,8 @@ class Shown(Protocol):
         """What was seen of decisions."""
 
     @property
-    def answers(self) -> bool:
-        """Whether requests are answered."""
+    def has_limits(self) -> bool:
+        """Whether there are limits to decide by, be they none."""
 
     @property
     def is_serving(self) -> bool:
@@ -74,7 +74,7 @@ def routes(shown: Shown) -> list[BaseRoute]:
 
     @_posted
     def decide(body: bytes) -> Response:
-        if not shown.answers:
+        if not shown.has_limits:
             return PlainTextResponse("there are no limits yet\n", 503)
         try:
             call = Call(wire_json.request_from_json(body))

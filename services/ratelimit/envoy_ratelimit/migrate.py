@@ -36,7 +36,6 @@ SECRET = frozenset(
 )
 _OFF = "it is off, and here there is nothing to turn off"
 _FORCE_START = "FORCE_START_WITHOUT_INITIAL_CONFIG"
-_PASSES = "until the first limits are there every request passes; with the reference it is an error, for which Envoy has failure_mode_deny"
 _TRUE = frozenset({"1", "t", "true"})
 _FALSE = frozenset({"0", "f", "false"})
 _MASK = "***"
@@ -188,7 +187,7 @@ def _xds(environment: Environment) -> list[Mapped]:
     ]
     tls = is_true(environment.get(f"{prefix}SERVER_USE_TLS", ""))
     if is_true(environment.get(_FORCE_START, "")):
-        found.append(Mapped((_FORCE_START,), "config_xds_wait", ("0",), "differs", _PASSES))
+        found.append(Mapped((_FORCE_START,), "config_xds_wait", ("0",)))
     options: dict[str, tuple[str, tuple[str, ...]]] = {
         "config_xds_node_id": (f"{prefix}NODE_ID", _one(environment.get(f"{prefix}NODE_ID", ""))),
         "config_xds_node_metadata": (f"{prefix}NODE_METADATA", tuple(metadata)),

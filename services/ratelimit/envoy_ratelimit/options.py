@@ -116,7 +116,7 @@ class SourceSettings(ServerSettings):
         float | None,
         Parameter(
             validator=validators.Number(gte=0, lte=300),
-            help="Seconds after which it serves without any limits, if none came; by default it waits for them.",
+            help="Seconds after which it listens, if no limits came, and answers UNAVAILABLE until they do; by default it waits for them.",
         ),
     ] = None
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import grpc
+
 from envoy_ratelimit import wire
 from envoy_ratelimit.config import LoadedRules, load_rules
 from envoy_ratelimit.config.inline import load_nodes
@@ -26,12 +28,13 @@ from envoy_sidecar.config.documents import Node
 from envoy_sidecar.settings import SettingsError
 from envoy_sidecar.sidecar import PartlyTaken
 from envoy_sidecar.telemetry.tally import Tally
-from envoy_sidecar.transport.port import Answer, Call, Service
+from envoy_sidecar.transport.port import Answer, Call, Failure, Service
 
 LOG = logging.getLogger(__name__)
 _LOOK_S = 1.0
 _NONE_YET = "no limits came over xDS yet"
-_NONE_YET_AND_SERVING = f"{_NONE_YET}: until they do, every request passes"
+_NONE_YET_AND_SERVING = f"{_NONE_YET}: until they do, every request gets UNAVAILABLE"
+_UNAVAILABLE = Failure(grpc.StatusCode.UNAVAILABLE, _NONE_YET)
 
 
 class RatelimitSidecar:
@@ -87,8 +90,6 @@ class RatelimitSidecar:
         # The handler, the store and the metrics are made for one thread at a time; the admin's /json is a second one.
         self._one_at_a_time = threading.Lock()
         self._serving = False
-        self.answers = False
-        """Whether requests are answered: not before there are limits, unless it need not wait for them."""
         self._tasks: list[asyncio.Task[None]] = []
         self.services: Sequence[Service] = (Service(wire.SERVICE, unary={wire.METHOD: self._decide}),)
         self.watched: Sequence[Path] = settings.config
@@ -112,7 +113,12 @@ class RatelimitSidecar:
     @property
     def is_serving(self) -> bool:
         """Whether it is started and not draining, and has limits if they come from a control plane."""
-        return self._serving and not self._lacks_limits
+        return self._serving and self.has_limits
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether there are limits, be they none: not until a control plane has sent its first, if they come from one."""
+        return self._xds is None or self._xds.first.is_set()
 
     @property
     def decide(self) -> Callable[[Sequence[Call]], Sequence[Answer]]:
@@ -153,7 +159,7 @@ class RatelimitSidecar:
         """
         if self._xds is None:
             return self._store_concerns()
-        lack = (_NONE_YET_AND_SERVING if self.answers else _NONE_YET,) if self._lacks_limits else ()
+        lack = () if self.has_limits else (_NONE_YET_AND_SERVING if self._serving else _NONE_YET,)
         return (*lack, *self._xds.trouble, *self._store_concerns())
 
     async def start(self) -> PartlyTaken | None:
@@ -177,8 +183,8 @@ class RatelimitSidecar:
             LOG.info("waiting for the first limits over xDS")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._xds.first.wait(), self._settings.config_xds_wait)
-        self.answers = self._serving = True
-        if self._lacks_limits:
+        self._serving = True
+        if not self.has_limits:
             LOG.warning("%s", _NONE_YET_AND_SERVING)
         LOG.info("%s; buckets in %s", self._announce(), masked_url(self._settings.store))
 
@@ -193,10 +199,6 @@ class RatelimitSidecar:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._store.close)
 
-    @property
-    def _lacks_limits(self) -> bool:
-        return self._xds is not None and not self._xds.first.is_set()
-
     def _store_concerns(self) -> tuple[str, ...]:
         failure = self._handler.outage.why
         down = self._store.why_down() if isinstance(self._store, RemoteStore) else ""
@@ -208,6 +210,9 @@ class RatelimitSidecar:
         return (failure,) if failure else ()
 
     def _decide(self, calls: Sequence[Call]) -> Sequence[Answer]:
+        if not self.has_limits:
+            # Whether they pass is for Envoy to say (`failure_mode_deny`), as it is without this service.
+            return [_UNAVAILABLE] * len(calls)
         with self._one_at_a_time:
             if self._asked is not None:
                 self._asked.begin()
