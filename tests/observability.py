@@ -79,5 +79,7 @@ def hold_form(service: str) -> None:
         assert rule["annotations"]["summary"]
         assert rule["annotations"]["description"]
         promql_parser.parse_duration(rule.get("for", "1m"))
+        # To Prometheus the sum of something and nothing is nothing, so one of both alone would raise no alert.
+        assert " + " not in rule["expr"]
     panels = dashboard_of(service)["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) == len({panel["title"] for panel in panels})

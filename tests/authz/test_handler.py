@@ -29,6 +29,7 @@ def test_answers_come_in_the_order_of_the_calls_and_are_counted() -> None:
         ("allow", "ns/p", "allowed_by_policy"): 2,
         ("deny", "", "no_policy_matched"): 1,
         ("deny", "", "malformed_request"): 1,
+        ("deny", "", "internal_error"): 0,
     }
 
 

@@ -298,7 +298,8 @@ def test_a_refused_token_is_401_with_a_challenge_and_changes_nothing() -> None:
 def test_what_is_not_enforced_is_counted() -> None:
     authorizer = Authorizer(PolicySet([OPEN, Policy("s", action=Action.DENY, rules=(Rule(),), dry_run=True)]))
     authorizer([Call(message().SerializeToString())] * 3)
-    assert authorizer.decisions.counts == {("allow", "open", "allowed_by_policy"): 3}
+    assert authorizer.decisions.value(("allow", "open", "allowed_by_policy")) == 3
+    assert sum(authorizer.decisions.counts.values()) == 3
     assert authorizer.observed.counts == {("deny", "s", "dry_run"): 3}
 
 

@@ -8,7 +8,7 @@ import grpc
 
 from envoy_authz.core.authentication import Authenticator
 from envoy_authz.core.decide import PolicySet
-from envoy_authz.wire import TOO_LARGE_ANSWER, CheckAdapter, Decider, Recorder
+from envoy_authz.wire import FAULT_LABELS, TOO_LARGE_ANSWER, CheckAdapter, Decider, Recorder
 from envoy_sidecar.telemetry.instruments import Histogram, Instrument
 from envoy_sidecar.telemetry.tally import Tally
 from envoy_sidecar.transport.port import Answer, Call, Failure, Service
@@ -23,7 +23,10 @@ OnError = Literal["deny", "rpc"]
 
 def decisions_tally() -> Tally:
     """Return the counter of decisions: `decision` is allow or deny, `policy` the one that decided, or empty."""
-    return Tally("authz.decisions", "Checks decided.", ("decision", "policy", "reason"), keep=1)
+    tally = Tally("authz.decisions", "Checks decided.", ("decision", "policy", "reason"), keep=1)
+    # From nothing to one is no increase to Prometheus, so an alert would not see the first fault.
+    tally.add(FAULT_LABELS, 0)
+    return tally
 
 
 def observed_tally() -> Tally:

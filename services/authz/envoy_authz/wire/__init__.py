@@ -12,11 +12,12 @@ from envoy_authz.wire.answers import (
     denied_response,
     refused_response,
 )
-from envoy_authz.wire.check import TOO_LARGE_ANSWER, CheckAdapter, Checked, Decider
+from envoy_authz.wire.check import FAULT_LABELS, TOO_LARGE_ANSWER, CheckAdapter, Checked, Decider
 from envoy_authz.wire.recording import Log, Recorder
 from envoy_authz.wire.view import View
 
 __all__ = [
+    "FAULT_LABELS",
     "ID_HEADER",
     "POLICY_HEADER",
     "REASON_HEADER",

@@ -55,6 +55,8 @@ _REPORTS_A_SECOND = 20
 _MALFORMED = Checked(denied_response(MALFORMED_REQUEST), ("deny", "", Reason.MALFORMED_REQUEST.value))
 _ALLOWED = allowed_response()
 _UNAUTHENTICATED = Decision(allowed=False, reason=Reason.UNAUTHENTICATED, message="")
+FAULT_LABELS: Labels = ("deny", "", Reason.INTERNAL_ERROR.value)
+"""What a check that failed by a fault of ours is counted under."""
 TOO_LARGE_ANSWER = denied_response(TOO_LARGE)
 """The answer to a message that no transport hands over; an RPC error would be let pass by an Envoy that fails open."""
 _KEPT_ANSWERS = 10_000
@@ -174,7 +176,7 @@ class CheckAdapter:
             except BaseException:  # what failed may well fail again when it is described
                 LOG.exception("a decision could not be recorded", extra={"error_id": error_id})
         payload = denied_response(INTERNAL_ERROR, error_id=error_id)
-        return Checked(payload, ("deny", "", Reason.INTERNAL_ERROR.value), error_id=error_id)
+        return Checked(payload, FAULT_LABELS, error_id=error_id)
 
 
 class _AllowedAnswers:
