@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 FOLDER = Path(__file__).parents[1] / "docs" / "observability"
 _METRIC = re.compile(r"([a-z_]+)\{([^}]*)\}")
-_GROUPED = re.compile(r"\bby \(([^)]*)\)")
+_GROUPED = re.compile(r"\b(?:by|on) \(([^)]*)\)")
 _OF_PROMETHEUS = {"job", "instance"}
 _OF_GRAFANA = {"$__rate_interval": "5m", "$job": "(one|two)"}
 """The variables of a dashboard, with what Grafana may put there."""
@@ -79,6 +79,8 @@ def hold_form(service: str) -> None:
         assert rule["annotations"]["summary"]
         assert rule["annotations"]["description"]
         promql_parser.parse_duration(rule.get("for", "1m"))
+        # Some metrics are each service's: an alert is raised by those of its own.
+        assert f"{service}_" in rule["expr"]
         # To Prometheus the sum of something and nothing is nothing, so one of both alone would raise no alert.
         assert " + " not in rule["expr"]
     panels = dashboard_of(service)["panels"]
