@@ -88,6 +88,17 @@ def test_a_success_that_does_not_last_does_not_shorten_the_delay() -> None:
     assert breaker.probe_in_s() == 0
 
 
+def test_a_failure_long_after_a_good_probe_is_the_first_one_though_nobody_tried() -> None:
+    clock = Clock()
+    breaker = breaker_at(clock)
+    for _ in range(9):
+        breaker.failed()
+        breaker.probed()
+        clock.now_s += SETTLED_S
+    breaker.failed()
+    assert breaker.failures == 1
+
+
 def test_the_delay_is_spread_by_chance() -> None:
     breaker = Breaker(Clock(), spread=lambda: 0.5)
     breaker.failed()

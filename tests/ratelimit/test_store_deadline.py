@@ -61,6 +61,9 @@ class OneLane:
     def start(self) -> None:
         self.only[0].start()
 
+    def look(self) -> None:
+        self.only[0].look()
+
     def why_down(self) -> str:
         return self.only[0].why_down()
 

@@ -39,6 +39,9 @@ class Remote(MemoryStore):
     def start(self) -> None:
         """It is there."""
 
+    def look(self) -> None:
+        """It stays."""
+
     def why_down(self) -> str:
         return ""
 

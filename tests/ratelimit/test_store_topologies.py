@@ -194,9 +194,28 @@ def test_all_nodes_of_a_cluster_are_connected_before_the_first_request(cluster: 
     store.close()
 
 
+def test_a_connection_that_a_server_closed_while_nobody_asked_costs_no_batch(cluster: Cluster) -> None:
+    store = opened(cluster.url)
+    assert isinstance(store, RedisStore)
+    store.start()
+    for node in cluster.nodes:
+        node.until(partial(connected, node, set()), f"a connection to {node.port}")
+        node.ask("CLIENT", "KILL", "TYPE", "normal")
+    for node in cluster.nodes:
+        node.until(partial(connected_again, store, node), f"another one to {node.port}")
+    for number in range(20):
+        assert one(store, wish("idle", domain=str(number)))[0][0]
+    store.close()
+
+
 def ready_clients(node: Server) -> set[str]:
     """Return the ids of the clients that have been through all of a new connection's steps, and wait."""
     return set(re.findall(r"^id=(\d+) .* cmd=ping ", node.ask("CLIENT", "LIST"), re.MULTILINE))
+
+
+def connected_again(store: RedisStore, node: Server) -> bool:
+    store.look()
+    return connected(node, set())
 
 
 def connected(node: Server, others: set[str]) -> bool:

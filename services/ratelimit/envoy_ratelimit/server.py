@@ -221,12 +221,14 @@ class RatelimitSidecar:
     async def _look_at_store(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
-            if self._store_concerns():
-                await asyncio.to_thread(self._look)
+            await asyncio.to_thread(self._look)
 
     def _look(self) -> None:
         with self._one_at_a_time:
             self._handler.outage.look()
+            # After that, so that a connection that is closed and made again at once is no outage.
+            if isinstance(self._store, RemoteStore):
+                self._store.look()
 
     def _load(self, previous: LoadedRules | None) -> LoadedRules:
         settings = self._settings

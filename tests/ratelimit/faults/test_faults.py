@@ -159,6 +159,17 @@ def test_a_store_that_is_back_is_said_to_be_though_nobody_asks(processes: Proces
     service.process.until_logged("the bucket store is back")
 
 
+def test_a_store_that_dies_while_nobody_asks_is_said_to_be_away(processes: Processes) -> None:
+    server = start_server(processes)
+    service = serve(processes, server.url)
+    server.until(lambda: " cmd=ping " in server.ask("CLIENT", "LIST"), "a connection")
+    server.process.kill()
+    service.process.until_logged("the bucket store is not reached; requests get 'allow' until it is: ")
+    start_server(processes, port=server.port)
+    service.process.until_logged("the bucket store is back")
+    assert readiness(service) == "ready\n"
+
+
 async def test_a_script_flush_under_load_loses_nothing(processes: Processes) -> None:
     server = start_server(processes)
     service = serve(processes, server.url, "--store-timeout", "5")

@@ -15,6 +15,9 @@ class StartedStore(BucketStore, Protocol):
     def start(self) -> None:
         """Begin to connect."""
 
+    def look(self) -> None:
+        """Connect again to what has closed its connection while nobody asked."""
+
     def why_down(self) -> str:
         """Say why it cannot be asked now; empty if it can."""
 
@@ -32,6 +35,10 @@ class AskedStore:
     def start(self) -> None:
         """Begin to connect."""
         self._store.start()
+
+    def look(self) -> None:
+        """Connect again to what has closed its connection while nobody asked."""
+        self._store.look()
 
     def why_down(self) -> str:
         """Say why the store cannot be asked now; empty if it can."""

@@ -31,7 +31,7 @@ class Breaker:
     so that many clients do not come together. *clock* gives seconds that never go back.
     """
 
-    __slots__ = ("_clock", "_closed_s", "_due_s", "_spread", "failures", "state")
+    __slots__ = ("_clock", "_due_s", "_spread", "_well_s", "failures", "state")
 
     def __init__(
         self,
@@ -43,13 +43,14 @@ class Breaker:
         self.state = State.CLOSED
         self.failures = 0
         """In a row, without SETTLED_S of success between them."""
-        self._closed_s = clock()
-        self._due_s = self._closed_s
+        self._well_s = clock()
+        """When it was last found to be well: by a probe, or by the trial after it."""
+        self._due_s = self._well_s
 
     def failed(self) -> None:
         """Note that a call, the trial after a probe, or a probe has failed: open."""
         now_s = self._clock()
-        if self.state is State.CLOSED and now_s - self._closed_s >= SETTLED_S:
+        if self.state is not State.OPEN and now_s - self._well_s >= SETTLED_S:
             self.failures = 0
         self.failures += 1
         self.state = State.OPEN
@@ -59,12 +60,13 @@ class Breaker:
         """Note that a probe went well: the next batch is the trial."""
         if self.state is State.OPEN:
             self.state = State.HALF_OPEN
+            self._well_s = self._clock()
 
     def succeeded(self) -> None:
         """Note that a batch was decided: closed."""
         if self.state is State.HALF_OPEN:
             self.state = State.CLOSED
-            self._closed_s = self._clock()
+            self._well_s = self._clock()
 
     def probe_in_s(self) -> float:
         """Return the seconds until the next probe, 0 if it is due."""

@@ -88,6 +88,11 @@ class ClusterSite:
         """See Site."""
         self._map.start()
 
+    def look(self) -> None:
+        """See Site."""
+        for lane in list(self._lanes.values()):
+            lane.look()
+
     def why_down(self) -> str:
         """See Site: of the first primary that is not asked, or of the map while there is none."""
         slots = self._newest

@@ -1,5 +1,6 @@
 """One connection to a server: opened by redis-py, then used with one deadline for all that a batch waits for."""
 
+import select
 import socket
 from collections.abc import Sequence
 from time import monotonic
@@ -17,6 +18,7 @@ from envoy_ratelimit.stores.address import Endpoint, FileError, Login, Tls
 _BUFFER_BYTES = 65_536
 _LOGIN_BUFFER_BYTES = 1024
 _NOBODY = Login()
+_GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 # redis-py's connections are not typed.
 _TCP: Any = redis.Connection
 _TLS: Any = redis.SSLConnection
@@ -85,6 +87,12 @@ class Connection:
         if isinstance(reply, ReplyError):
             raise StoreError("response", f"{self.endpoint} refused: {reply}")
         return reply
+
+    def is_gone(self) -> bool:
+        """Tell, without waiting, whether the server has closed it or died."""
+        poll = select.poll()
+        poll.register(self._socket, _GONE)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Close it."""

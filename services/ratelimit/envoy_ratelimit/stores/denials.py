@@ -20,6 +20,12 @@ class RemoteStore(BucketStore, Protocol):
     def start(self) -> None:
         """Begin to connect, so that the first batch need not wait for it."""
 
+    def look(self) -> None:
+        """Connect again, in the background, to servers that closed their connection while nobody asked.
+
+        To be called now and then, on the thread that asks.
+        """
+
     def why_down(self) -> str:
         """Say why a server of it cannot be asked now; empty if none is known to be away. From any thread."""
 
@@ -68,6 +74,10 @@ class DenialCache:
     def start(self) -> None:
         """Begin to connect."""
         self.store.start()
+
+    def look(self) -> None:
+        """See RemoteStore."""
+        self.store.look()
 
     def why_down(self) -> str:
         """See RemoteStore."""

@@ -60,6 +60,11 @@ class Keeper(Generic[T]):
         """Say why it is not there after it failed; empty if it is, or is tried for the first time. From any thread."""
         return self._why if self.breaker.state is State.OPEN else ""
 
+    @property
+    def kept(self) -> T | None:
+        """What there is now; for the dispatcher's thread, as `get` is."""
+        return self._value
+
     def start(self) -> None:
         """Begin to make it, unless it is there or being made."""
         with self._lock:

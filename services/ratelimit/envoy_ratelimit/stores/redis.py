@@ -37,6 +37,11 @@ class RedisStore:
         for site in self._sites():
             site.start()
 
+    def look(self) -> None:
+        """See RemoteStore."""
+        for site in self._sites():
+            site.look()
+
     def why_down(self) -> str:
         """See RemoteStore."""
         return "; ".join(filter(None, (site.why_down() for site in self._sites())))

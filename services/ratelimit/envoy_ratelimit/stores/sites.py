@@ -34,6 +34,9 @@ class Site(Protocol):
     def start(self) -> None:
         """Begin to connect."""
 
+    def look(self) -> None:
+        """Connect again, in the background, to servers that have closed their connection; not while one is asked."""
+
     def why_down(self) -> str:
         """Say why a server of it is not asked; empty if all are. From any thread."""
 
@@ -74,6 +77,10 @@ class SingleSite:
     def start(self) -> None:
         """See Site."""
         self._lane.start()
+
+    def look(self) -> None:
+        """See Site."""
+        self._lane.look()
 
     def why_down(self) -> str:
         """See Site."""
