@@ -249,6 +249,7 @@ def test_memory_is_a_store_of_its_own() -> None:
         "redis://u:secret@host:1,host:2",
         "redis://host/?password=secret",
         "redis://u:secret@host?ssl_ca_certs=/a",
+        "rediss://u:secret@host?ssl_keyfile=/a",
         "unix://u:secret@host/path",
         "redis+nonsense://u:secret@host",
         "redis://u:secret@host:port",

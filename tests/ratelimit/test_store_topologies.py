@@ -132,12 +132,29 @@ def test_tls_with_a_certificate_of_ours(processes: Processes, tmp_path: Path) ->
         "tls-ca-cert-file": "ca.pem",
     }
     options = [part for name, file in files.items() for part in (f"--{name}", str(tmp_path / file))]
-    start_server(processes, "--tls-port", str(port), *options, binary=redis_binary())
+    plain = start_server(processes, "--tls-port", str(port), *options, binary=redis_binary())
     url = f"rediss://{LOOPBACK}:{port}/0"
     ours = f"ssl_certfile={tmp_path}/cert.pem&ssl_keyfile={tmp_path}/key.pem"
     assert_works(f"{url}?ssl_ca_certs={tmp_path}/ca.pem&{ours}")
     assert_refused(f"{url}?ssl_ca_certs={tmp_path}/other.pem&{ours}", "certificate verify failed")
     assert_refused(f"{url}?ssl_ca_certs={tmp_path}/ca.pem", "cannot be reached|closed")
+    (tmp_path / "another.pem").write_bytes(authority.issue("another")[1])
+    assert_refused(
+        f"{url}?ssl_certfile={tmp_path}/cert.pem&ssl_keyfile={tmp_path}/another.pem",
+        f"ssl_certfile={tmp_path}/cert.pem and ssl_keyfile={tmp_path}/another.pem: the key is another's",
+    )
+    assert_refused(f"{url}?ssl_certfile={tmp_path}/cert.pem", "cert.pem: no certificate with its key")
+    assert_refused(f"{url}?ssl_ca_certs={tmp_path}/key.pem", "key.pem holds no certificate")
+    for login in ("", "u:p@"):
+        assert_refused(f"redis://{login}{LOOPBACK}:{port}", "cannot be reached.*; perhaps it speaks only TLS")
+    assert_refused(f"rediss://{LOOPBACK}:{plain.port}", "; perhaps it does not speak TLS")
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://{}", "redis+sentinel://{}/main"])
+def test_why_each_of_several_servers_is_not_asked_is_said(url: str) -> None:
+    ports = free_port(), free_port()
+    servers = ",".join(f"{LOOPBACK}:{port}" for port in ports)
+    assert_refused(url.format(servers), f":{ports[0]} cannot be reached.*:{ports[1]} cannot be reached")
 
 
 def test_a_url_says_all_there_is() -> None:
@@ -181,6 +198,14 @@ def test_buckets_of_a_domain_lie_on_one_node_or_are_spread(cluster: Cluster) -> 
     store = opened(cluster.url, spread="bucket")
     store.take([[wish(f"spread-{number}")] for number in range(60)])
     assert min(held_by(cluster)) >= 5
+    store.close()
+
+
+def test_a_node_of_a_cluster_that_is_taken_for_a_server_alone_says_what_it_is(cluster: Cluster) -> None:
+    home = cluster.home_of("a")
+    store = opened(next(node for node in cluster.nodes if node != home).url)
+    with pytest.raises(StoreError, match=r"refused: MOVED .*; it is a node of a cluster, whose URL begins"):
+        store.take([[("a", PER_YEAR, 1, ENFORCED)]])
     store.close()
 
 

@@ -1,5 +1,6 @@
 """A store's URL: which servers, by which topology, with which login and TLS."""
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password", "sentinel_passwor
 _KNOWN = frozenset({*_OPTIONS, *_SENTINEL_OPTIONS})
 _SHOWN = _KNOWN - {"sentinel_password"}
 """What may be shown of the options; another may be a secret, by a name that is not ours."""
+_NO_PAIR = "no certificate with its key, in PEM and without a passphrase"
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -70,11 +72,26 @@ class Tls:
     check_hostname: bool = True
 
     def require_files(self) -> None:
-        """Raise FileError if one cannot be read: OpenSSL would not say which."""
+        """Raise FileError if one cannot be used: OpenSSL would not say which, and ask a terminal for a passphrase."""
         files = (("ssl_ca_certs", self.ca), ("ssl_certfile", self.certificate), ("ssl_keyfile", self.key))
         for option, file in files:
             if file is not None:
                 _content(option, Path(file))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.ca is not None:
+            try:
+                context.load_verify_locations(self.ca)
+            except ssl.SSLError:
+                raise FileError(f"ssl_ca_certs={self.ca} holds no certificate") from None
+        if self.certificate is not None:
+            given = f"ssl_certfile={self.certificate}"
+            try:
+                context.load_cert_chain(self.certificate, self.key, password="")
+            except ssl.SSLError as error:
+                if self.key is not None:
+                    given += f" and ssl_keyfile={self.key}"
+                what = "the key is another's" if error.reason == "KEY_VALUES_MISMATCH" else _NO_PAIR
+                raise FileError(f"{given}: {what}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +183,8 @@ def _options(query: str, topology: Topology) -> dict[str, str]:
 
 def _tls(options: Mapping[str, str], scheme: str) -> Tls | None:
     if scheme == "rediss":
+        if "ssl_keyfile" in options and "ssl_certfile" not in options:
+            raise ValueError("ssl_keyfile is the key of ssl_certfile, which is missing")
         return Tls(
             options.get("ssl_ca_certs"),
             options.get("ssl_certfile"),

@@ -163,7 +163,7 @@ class ClusterSite:
         return slots
 
     def _ask_in_turn(self, nodes: Iterable[Endpoint]) -> SlotMap:
-        why = "connection", "no node of the cluster is configured"
+        kind, whys = "connection", []
         for node in nodes:
             try:
                 connection = self._connect(node)
@@ -173,8 +173,9 @@ class ClusterSite:
                     connection.close()
                 return _slot_map(answer, node)
             except StoreError as error:
-                why = error.kind, str(error)
-        raise StoreError(*why)
+                kind = error.kind
+                whys.append(str(error))
+        raise StoreError(kind, "; ".join(whys) or "no node of the cluster is configured")
 
 
 def _slot_map(answer: Sequence[Any], asked: Endpoint) -> SlotMap:

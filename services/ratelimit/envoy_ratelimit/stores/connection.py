@@ -8,8 +8,8 @@ from typing import Any
 
 import hiredis
 import redis
+from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from envoy_ratelimit.core.store import StoreError
@@ -18,6 +18,8 @@ from envoy_ratelimit.stores.address import Endpoint, FileError, Login, Tls
 _BUFFER_BYTES = 65_536
 _LOGIN_BUFFER_BYTES = 1024
 _NOBODY = Login()
+_WITHOUT_TLS = "; perhaps it does not speak TLS, and the URL is to begin with redis instead of rediss"
+_WITH_TLS = "; perhaps it speaks only TLS, and the URL is to begin with rediss instead of redis"
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 # redis-py's connections are not typed.
 _TCP: Any = redis.Connection
@@ -37,8 +39,10 @@ class ReplyError(Exception):
 class Connection:
     """A connection that is logged in. Not thread-safe; after a StoreError it is of no more use than to be closed."""
 
-    def __init__(self, link: Any, endpoint: Endpoint) -> None:
+    def __init__(self, link: Any, endpoint: Endpoint, if_closed: str = "") -> None:
+        """Use what *link* has opened; *if_closed* is why the server may hang up on the first command."""
         self.endpoint = endpoint
+        self._if_closed = if_closed
         self._link = link
         # redis-py bounds each wait, not their sum, and offers no way to its socket: hence this one private name.
         self._socket: socket.socket = link._sock  # noqa: SLF001
@@ -82,8 +86,13 @@ class Connection:
     def ask(self, *command: str | bytes | int, timeout_s: float) -> Any:
         """Return the answer to one command. Raises StoreError, also for an error as the answer."""
         deadline_s = monotonic() + timeout_s
-        self.send(packed(command), deadline_s)
-        reply = self.receive(deadline_s)
+        try:
+            self.send(packed(command), deadline_s)
+            reply = self.receive(deadline_s)
+        except StoreError as error:
+            hint = self._if_closed if error.kind == "connection" else ""
+            raise StoreError(error.kind, f"{error}{hint}") from None
+        self._if_closed = ""
         if isinstance(reply, ReplyError):
             raise StoreError("response", f"{self.endpoint} refused: {reply}")
         return reply
@@ -117,6 +126,7 @@ def connect(
 
     Raises StoreError.
     """
+    with_tls = _WITH_TLS if tls is None and not endpoint.path else ""
     try:
         options: dict[str, Any] = {
             "db": db,
@@ -150,9 +160,14 @@ def connect(
     except FileError as error:
         raise StoreError("connection", f"{endpoint} cannot be reached: {error}") from None
     except RedisTimeoutError as error:
-        raise StoreError("timeout", f"{endpoint} did not answer in time: {error}") from None
+        # redis-py says the same of both.
+        hint = _WITHOUT_TLS if "handshake" in str(error.__context__) else ""
+        raise StoreError("timeout", f"{endpoint} did not answer in time: {error}{hint}") from None
+    except AuthenticationError as error:
+        raise StoreError("response", f"{endpoint} refused: {error}") from None
     except (RedisConnectionError, OSError) as error:
-        raise StoreError("connection", f"{endpoint} cannot be reached: {error}") from None
+        hint = with_tls if isinstance(error.__context__, ConnectionResetError) else ""
+        raise StoreError("connection", f"{endpoint} cannot be reached: {error}{hint}") from None
     except RedisError as error:
         raise StoreError("response", f"{endpoint} refused: {error}") from None
-    return Connection(link, endpoint)
+    return Connection(link, endpoint, with_tls)

@@ -14,6 +14,7 @@ from envoy_ratelimit.stores.sites import Place, Site
 
 MAX_ROUNDS = 3
 """What a batch may cost at most: a node that sends it on, one that has not the script, and the answer."""
+_OF_A_CLUSTER = frozenset({"MOVED", "ASK", "CROSSSLOT"})
 _SECOND_US = 1_000_000
 
 
@@ -103,11 +104,13 @@ class RedisStore:
             pending = {where: call for where, call in pending.items() if _goes_on(where, call)}
             if not pending:
                 break
-        for call in calls.values():
+        for (site, _), call in calls.items():
             if call.error is not None:
                 raise StoreError(*call.error)
             if isinstance(call.reply, ReplyError):
-                raise StoreError("response", f"{call.lane.name} refused: {call.reply}")
+                is_node = site.only is not None and call.reply.code in _OF_A_CLUSTER
+                hint = "; it is a node of a cluster, whose URL begins with redis+cluster" if is_node else ""
+                raise StoreError("response", f"{call.lane.name} refused: {call.reply}{hint}")
 
 
 def is_per_second(spec: Spec) -> bool:

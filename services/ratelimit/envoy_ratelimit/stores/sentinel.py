@@ -15,7 +15,7 @@ def connect_to_primary(address: StoreAddress, *, timeout_s: float) -> Connection
 
     Each step has *timeout_s*. Raises StoreError.
     """
-    why = "connection", "no Sentinel is configured"
+    kind, whys = "connection", []
     for sentinel in address.servers:
         try:
             primary = _ask(address, sentinel, timeout_s)
@@ -29,10 +29,12 @@ def connect_to_primary(address: StoreAddress, *, timeout_s: float) -> Connection
                 raise
         except StoreError as error:
             LOG.debug("by Sentinel %s: %s", sentinel, error)
-            why = error.kind, str(error)
+            kind = error.kind
+            whys.append(str(error))
         else:
             return connection
-    raise StoreError(*why)
+    # Each once: the last of them need not be the one that tells.
+    raise StoreError(kind, "; ".join(dict.fromkeys(whys)) or "no Sentinel is configured")
 
 
 def _ask(address: StoreAddress, sentinel: Endpoint, timeout_s: float) -> Endpoint:
