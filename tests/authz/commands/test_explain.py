@@ -88,6 +88,29 @@ def test_the_walk_matches_where_the_policies_do(some: tuple[Policy, ...], asked:
             assert rule.matched is (one.applies and not rule.failed)
 
 
+THREE_AGAINST_ONE = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: elsewhere}
+spec: {rules: [{to: [{operation: {notHosts: [a.example]}}]}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: inside}
+spec: {action: DENY, rules: [{from: [{source: {principals: [td/ns/web/sa/x]}}, {source: {notIpBlocks: [10.0.0.0/8]}}]}]}
+"""
+
+
+def test_a_flip_goes_around_everything_that_stands_against_it(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "policies.yaml"
+    file.write_text(THREE_AGAINST_ONE, "utf-8")
+    asked = ("--path", "/", "--host", "a.example", "--principal", "td/ns/web/sa/x")
+    code, shown, _ = run("explain", str(file), *asked)
+    assert code == 1
+    (flip,) = (line for line in shown.splitlines() if "instead of" in line)
+    assert all(f"{name} " in flip for name in ("host", "principal", "address"))
+
+
 def test_an_allowance_names_the_rule_and_where_it_stands(run: Run, policies: Path) -> None:
     code, shown, _ = run("explain", str(policies), *GOOD)
     assert code == 0

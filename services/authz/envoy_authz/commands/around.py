@@ -102,8 +102,9 @@ def around_identities(
     domains = tuple(dict.fromkeys(value for text in domains for value in around_text(text) if value))
     spaces = tuple(dict.fromkeys(value for text in namespaces for value in around_text(text) if value))
     for domain in domains or ("cluster.local",):
-        for space in spaces or ("x",):
-            yield f"{SPIFFE_SCHEME}{domain}/ns/{space}/sa/x"
+        # An account that no pattern of `principals` may have written.
+        for space in spaces or ("other",):
+            yield f"{SPIFFE_SCHEME}{domain}/ns/{space}/sa/other"
         for account in accounts:
             space, _slash, name = account.partition("/")
             yield f"{SPIFFE_SCHEME}{domain}/ns/{space}/sa/{name}"

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import combinations, islice, product
+from itertools import chain, combinations, islice, product
 
 from envoy_authz.commands import dimensions as dim
 from envoy_authz.commands.asked import Asked
+from envoy_authz.commands.detour import detours
 from envoy_authz.commands.dimensions import Value
 from envoy_authz.commands.judge import Verdict, verdict_of
 from envoy_authz.commands.space import Box, Point, Space
@@ -63,7 +64,9 @@ def smallest_flips(
     current = {name: dim.get(asked, name, hops=space.hops) for name in space.values}
     requests = 0
     best: list[Flip] = []
-    for changes in islice(_candidates(space, current, allowed=allowed), MOST):
+    for changes in chain(
+        islice(_candidates(space, current, allowed=allowed), MOST), _last(space, current, allowed=allowed)
+    ):
         if best and len(changes) > len(best[0].turns):
             break
         changed = _changed(space, asked, changes)
@@ -101,6 +104,11 @@ def _candidates(space: Space, current: Mapping[str, Value], *, allowed: bool) ->
             for name, values in space.values.items():
                 if name not in needs:
                     yield from _filled({**needs, name: [one for one in values if one != current[name]]})
+
+
+def _last(space: Space, current: Mapping[str, Value], *, allowed: bool) -> Iterator[dict[str, Value]]:
+    """Yield what takes any number of changes, the smallest first; looked for only if it is asked for."""
+    yield from sorted(detours(space, current, allowed=allowed), key=len)
 
 
 def _of(space: Space, current: Mapping[str, Value], size: int) -> Iterator[dict[str, Value]]:
