@@ -35,7 +35,7 @@ def test_no_variable_of_the_reference_is_dropped_without_a_word(more: dict[str, 
         ({"MAX_CONCURRENT_REQUESTS": "0"}, "ignored", "it is off"),
         ({"REQUEST_TIMEOUT": "1s"}, "differs", "--store-timeout"),
         ({"USE_CALENDAR_MONTH_RATE_LIMIT": "true"}, "unsupported", "30 days"),
-        ({"REDIS_AUTH_FILE": "/run/secret"}, "unsupported", "--store"),
+        ({"REDIS_AUTH_FILE": "/run/secret"}, "differs", "redis://USER@HOST:PORT"),
         ({"MEMCACHE_SRV": "x"}, "ignored", "nothing without BACKEND_TYPE=memcache"),
         ({"MEMCACHE_SRV": "x", "BACKEND_TYPE": "memcache"}, "unsupported", "no memcached store"),
         ({"REDIS_URL": "r:1", "BACKEND_TYPE": "memcache"}, "ignored", "nothing without BACKEND_TYPE=redis"),
@@ -64,6 +64,21 @@ def test_each_variable_says_what_it_means_here(environment: dict[str, str], kind
     assert said in found.note
     assert (notes([found]) == []) == (kind in {"same", "ignored"})
     assert "hidden" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"BACKEND_TYPE": "memcache"}, "BACKEND_TYPE: there is no memcached store"),
+        ({"REDIS_TYPE": "RING"}, "'ring' is not SINGLE"),
+        ({"REDIS_TYPE": "SENTINEL"}, "MASTER,HOST:PORT"),
+        ({"REDIS_TYPE": "SENTINEL", "REDIS_URL": "a:1,b:2"}, "MASTER,HOST:PORT"),
+        ({"QUOTA_MODE": "true"}, "QUOTA_MODE: write quota_mode"),
+        ({"USE_STATSD": "true"}, "USE_STATSD: metrics are at /metrics"),
+    ],
+)
+def test_what_cannot_be_honoured_is_said(environment: dict[str, str], said: str) -> None:
+    assert any(said in note for note in notes(translate({**TCP, **environment}, EVERYTHING)))
 
 
 def unknown(written_for_it: bool, *names: str) -> set[str]:

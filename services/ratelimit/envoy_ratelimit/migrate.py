@@ -38,6 +38,7 @@ _OFF = "it is off, and here there is nothing to turn off"
 _FORCE_START = "FORCE_START_WITHOUT_INITIAL_CONFIG"
 _TRUE = frozenset({"1", "t", "true"})
 _FALSE = frozenset({"0", "f", "false"})
+_FILE_NOTE = "the file is the password alone: a user in it goes into the URL, as in redis://USER@HOST:PORT"
 _MASK = "***"
 STORES = frozenset({"store", "store_per_second"})
 """Options whose values are URLs of stores."""
@@ -229,7 +230,10 @@ def _store(environment: Environment, prefix: str, option: str) -> Mapped:
     url, names, trouble = store_url(environment, prefix)
     names = (*_set(environment, "BACKEND_TYPE"), *names)
     if trouble:
-        return Mapped(names, kind="unsupported", note=trouble)
+        # With the URL all the same: `serve` refuses it, and does not take the store that it has without any.
+        return Mapped(names, option, (url,), "unsupported", trouble, secret="@" in url)
+    if f"{prefix}_AUTH_FILE" in names:
+        return Mapped(names, option, (url,), "differs", _FILE_NOTE, secret="@" in url)
     return Mapped(names, option, (url,), secret="@" in url)
 
 

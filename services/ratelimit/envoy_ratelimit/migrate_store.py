@@ -1,7 +1,7 @@
 """The reference's REDIS_* variables, as the URL of a store."""
 
 from collections.abc import Mapping
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 _TRUE = frozenset({"1", "t", "true"})
 _FILES = {
@@ -14,12 +14,12 @@ _DEFAULT_URL = {
     "REDIS_PERSECOND": "/var/run/nutcracker/ratelimitpersecond.sock",
 }
 StoreUrl = tuple[str, tuple[str, ...], str]
-"""(the URL, the variables it was made of, or else why there is none)."""
+"""(the URL, the variables it was made of, and what is wrong with them; then no store is there that has the URL)."""
 
 
 def store_url(environment: Mapping[str, str], prefix: str) -> StoreUrl:
     """Return the store that the variables of *prefix* (REDIS, REDIS_PERSECOND) mean."""
-    suffixes = ("URL", "TYPE", "AUTH", "TLS", "SOCKET_TYPE", "SENTINEL_AUTH")
+    suffixes = ("URL", "TYPE", "AUTH", "AUTH_FILE", "TLS", "SOCKET_TYPE", "SENTINEL_AUTH")
     names = [f"{prefix}_{suffix}" for suffix in suffixes] + ([prefix] if prefix != "REDIS" else [])
     tls = _is_true(environment.get(f"{prefix}_TLS", ""))
     if tls:
@@ -29,16 +29,23 @@ def store_url(environment: Mapping[str, str], prefix: str) -> StoreUrl:
     kind = environment.get(f"{prefix}_TYPE", "SINGLE").lower()
     login = _login(environment.get(f"{prefix}_AUTH", ""))
     options = _tls_options(environment) if tls else {}
-    query = f"?{urlencode(options)}" if options else ""
+    if environment.get(f"{prefix}_AUTH_FILE"):
+        options["password_file"] = environment[f"{prefix}_AUTH_FILE"]
+    query = _query(options)
     if kind == "cluster":
         scheme = "rediss+cluster" if tls else "redis+cluster"
-        return f"{scheme}://{login}{target}{query}", found, ""
+        nodes, own = _bare(target)
+        return f"{scheme}://{login or own}{nodes}{query}", found, ""
     if kind == "sentinel":
         return _sentinel(environment, prefix, target, options, found)
     if kind != "single":
-        return "", found, f"{prefix}_TYPE {kind!r} is not SINGLE, CLUSTER or SENTINEL"
+        return (
+            f"redis+{kind}://{login}{target}",
+            found,
+            f"{prefix}_TYPE {kind!r} is not SINGLE, CLUSTER or SENTINEL",
+        )
     if environment.get(f"{prefix}_SOCKET_TYPE", "unix").lower() == "unix":
-        return f"unix://{login}{target}", found, ""
+        return f"unix://{login}{target}{query}", found, ""
     if "://" in target:
         return _with_login(target, login, tls=tls) + query, found, ""
     return f"{'rediss' if tls else 'redis'}://{login}{target}/0{query}", found, ""
@@ -49,9 +56,16 @@ def _sentinel(
 ) -> StoreUrl:
     """Read `master,host:port,…`: the reference writes the name of the master first."""
     master, _, sentinels = target.partition(",")
-    if not sentinels:
-        return "", found, f"{prefix}_URL of a sentinel is MASTER,HOST:PORT,…"
-    secret = environment.get(f"{prefix}_SENTINEL_AUTH", "")
+    if not sentinels or ":" in master:
+        return (
+            f"redis+sentinel://{_bare(target)[0]}",
+            found,
+            f"{prefix}_URL of a sentinel is MASTER,HOST:PORT,…",
+        )
+    sentinels, in_url = _bare(sentinels)
+    secret = environment.get(f"{prefix}_SENTINEL_AUTH", "") or unquote(in_url.removesuffix("@")).removeprefix(
+        ":"
+    )
     if secret:
         user, colon, password = secret.partition(":")
         own = (
@@ -62,8 +76,21 @@ def _sentinel(
         options = {**options, **own}
     login = _login(environment.get(f"{prefix}_AUTH", ""))
     scheme = "rediss+sentinel" if _is_true(environment.get(f"{prefix}_TLS", "")) else "redis+sentinel"
-    query = f"?{urlencode(options)}" if options else ""
-    return f"{scheme}://{login}{sentinels}/{quote(master)}{query}", found, ""
+    return f"{scheme}://{login}{sentinels}/{quote(master)}{_query(options)}", found, ""
+
+
+def _bare(servers: str) -> tuple[str, str]:
+    """Return HOST:PORT of each, and the first login: the reference takes redis://USER:PASSWORD@HOST:PORT for each, too."""
+    hosts, login = [], ""
+    for server in servers.split(","):
+        userinfo, at, host = server.rpartition("://")[2].rpartition("@")
+        hosts.append(host.partition("/")[0])
+        login = login or userinfo + at
+    return ",".join(hosts), login
+
+
+def _query(options: Mapping[str, str]) -> str:
+    return f"?{urlencode(options, safe='/')}" if options else ""
 
 
 def _login(auth: str) -> str:
