@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 import envoy_ratelimit
+from envoy_demo.processes import Processes
 from envoy_demo.valkey import Valkey
 from envoy_ratelimit import Decision, RateLimiter, library
 from envoy_sidecar.config.findings import InvalidConfigurationError
+from tests.ratelimit.servers import start_server
 
 LIMITS = """
 domain: api
@@ -193,6 +195,16 @@ def test_two_programs_share_redis(limits: Path, valkey: Valkey) -> None:
     assert [both[turn % 2].check("api", user).allowed for turn in range(4)] == [True, True, True, False]
     for limiter in both:
         limiter.close()
+
+
+def test_a_connection_that_redis_closed_meanwhile_loses_no_decision(limits: Path, tmp_path: Path) -> None:
+    with Processes(tmp_path) as processes:
+        server = start_server(processes)
+        with RateLimiter(limits, store=server.url, store_timeout_s=5) as limiter:
+            assert left(limiter.check("api", {"path": "/idle"})) == [99]
+            server.ask("CLIENT", "KILL", "TYPE", "normal")
+            server.until(lambda: server.ask("CLIENT", "LIST").count(" db=") == 1, "no client but this")
+            assert left(limiter.check("api", {"path": "/idle"})) == [98]
 
 
 def test_what_is_no_request_is_said(limits: Path) -> None:

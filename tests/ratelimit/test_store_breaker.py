@@ -167,6 +167,28 @@ def test_it_is_made_when_it_is_needed_and_again_in_the_background_when_it_was_lo
     assert made[1].closed.is_set()
 
 
+def test_what_is_renewed_is_waited_for_and_was_no_failure() -> None:
+    made: list[Thing] = []
+    go = threading.Event()
+    go.set()
+
+    def make() -> Thing:
+        go.wait(WAIT_S)
+        made.append(Thing())
+        return made[-1]
+
+    keeper = Keeper("renewed", make)
+    assert keeper.get(soon_s()) is made[0]
+    go.clear()
+    keeper.renew("it was closed")
+    assert made[0].closed.is_set()
+    assert (keeper.kept, keeper.why_down()) == (None, "")
+    threading.Timer(0.01, go.set).start()
+    assert keeper.get(soon_s()) is made[1]
+    assert keeper.breaker.state is State.CLOSED
+    keeper.close()
+
+
 def test_while_it_cannot_be_made_nobody_waits_and_one_thread_tries() -> None:
     entered, go = threading.Event(), threading.Event()
 

@@ -123,8 +123,9 @@ class RateLimiter:
         self._policy = FailurePolicy(on_store_failure)
         rules = load()
         self._store = open_store(store, timeout_s=store_timeout_s)
-        if isinstance(self._store, RemoteStore):
-            self._store.start()
+        self._remote = self._store if isinstance(self._store, RemoteStore) else None
+        if self._remote is not None:
+            self._remote.start()
         self._limiter = self._limiter_by(rules)
         self._lock = threading.Lock()
 
@@ -189,6 +190,9 @@ class RateLimiter:
             raise ValueError("descriptors: at least one is needed")
         request = (domain, [(_entries(each), hits, None) for each in descriptors], 1)
         with self._lock:
+            if self._remote is not None:
+                # Each time, for nothing of ours runs in between: a program may be quiet for hours.
+                self._remote.look()
             (answer,) = self._limiter.decide([request])
         return _decision(answer)
 

@@ -25,7 +25,7 @@ T = TypeVar("T", bound=Closable)
 class Keeper(Generic[T]):
     """Has what *make* returns, behind a circuit breaker.
 
-    `get`, `lost` and `proven` belong to the dispatcher's thread. *make* runs on a thread of its own, of which there is
+    `get`, `kept`, `lost`, `renew` and `proven` belong to the dispatcher's thread. *make* runs on a thread of its own, of which there is
     at most one, and only while there is nothing to use; it raises StoreError.
     """
 
@@ -41,7 +41,7 @@ class Keeper(Generic[T]):
         self._ended = threading.Event()
 
     def get(self, deadline_s: float) -> T:
-        """Return it; wait for it, until *deadline_s* (monotonic), only when it is needed for the first time.
+        """Return it; wait for it, until *deadline_s* (monotonic), only the first time, and after `renew`.
 
         Raises StoreError, at once while the breaker is open.
         """
@@ -62,7 +62,7 @@ class Keeper(Generic[T]):
 
     @property
     def kept(self) -> T | None:
-        """What there is now; for the dispatcher's thread, as `get` is."""
+        """What there is now."""
         return self._value
 
     def start(self) -> None:
@@ -79,6 +79,16 @@ class Keeper(Generic[T]):
             self._there.clear()
             self._why = str(why)
             self.breaker.failed()
+        if value is not None:
+            value.close()
+        self.start()
+
+    def renew(self, why: str) -> None:
+        """Throw it away because of *why*, which was no failure, and make it anew: `get` waits for that as at first."""
+        with self._lock:
+            value, self._value = self._value, None
+            self._there.clear()
+            self._why = why
         if value is not None:
             value.close()
         self.start()
@@ -119,7 +129,7 @@ class Keeper(Generic[T]):
         with self._lock:
             self._why = why
             self.breaker.failed()
-        # A batch that waits for the first time need not wait on.
+        # A batch that waits need not wait on.
         self._there.set()
         return False
 

@@ -118,7 +118,7 @@ class Lane:
         """Begin to connect again if the server has closed the connection since it was last used; not while it is."""
         connection = self._keeper.kept
         if connection is not None and connection.is_gone():
-            self._keeper.lost(StoreError("connection", f"{connection.endpoint} closed the connection"))
+            self._keeper.renew(f"{connection.endpoint} closed the connection")
 
     def why_down(self) -> str:
         """Say why the server is not asked; empty if it is. From any thread."""
