@@ -168,9 +168,14 @@ def test_a_second_redis_for_limits_per_second() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"REDIS_TYPE": "RING"}, {"REDIS_TYPE": "SENTINEL", "REDIS_URL": "a:1,b:2"}]
+    "wrong",
+    [
+        {"REDIS_TYPE": "RING"},
+        {"REDIS_TYPE": "SENTINEL", "REDIS_URL": "a:1,b:2"},
+        {"BACKEND_TYPE": "memcache"},
+    ],
 )
-def test_a_redis_that_cannot_be_had_is_not_memory_instead(wrong: dict[str, str]) -> None:
+def test_a_store_that_cannot_be_had_is_not_memory_instead(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         open_store(options(**wrong)["store"])
 

@@ -217,9 +217,11 @@ def _one(text: str) -> tuple[str, ...]:
 
 
 def _stores(environment: Environment) -> list[Mapped]:
-    if environment.get("BACKEND_TYPE", "redis").lower() != "redis":
-        note = "there is no memcached store: buckets are in this process's memory; give --store redis://…"
-        return [Mapped(("BACKEND_TYPE",), kind="unsupported", note=note)]
+    backend = environment.get("BACKEND_TYPE", "redis").lower()
+    if backend != "redis":
+        # As with a Redis that can't be had: `serve` refuses it, and does not count in each process by itself.
+        note = "there is no memcached store: give --store redis://…, or memory: for buckets in each process alone"
+        return [Mapped(("BACKEND_TYPE",), "store", (f"{backend}:",), "unsupported", note)]
     found = [_store(environment, "REDIS", "store")]
     if is_true(environment.get("REDIS_PERSECOND", "")):
         found.append(_store(environment, "REDIS_PERSECOND", "store_per_second"))
