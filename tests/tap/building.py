@@ -10,6 +10,7 @@ from envoy_data_plane.envoy.config.core.v3 import Node as EnvoyNode
 from envoy_data_plane.envoy.data.tap.v3 import Body, HttpStreamedTraceSegment, TraceWrapper
 from envoy_data_plane.envoy.service.tap.v3 import StreamTapsRequest, StreamTapsRequestIdentifier
 
+from envoy_sidecar.telemetry.tally import Tally
 from envoy_tap.core.events import Key, Kind, Loss, Piece, Side
 from envoy_tap.core.exchange import Exchange, Message, Node, Pairs
 from envoy_tap.core.predicate import parse
@@ -33,6 +34,11 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now_s += seconds
+
+
+def counted(tally: Tally) -> dict[str, int]:
+    """Return what *tally* has counted by its one label, without the zeros with which it begins."""
+    return {label: count for (label,), count in tally.counts.items() if count}
 
 
 @dataclass

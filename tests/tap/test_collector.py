@@ -22,6 +22,7 @@ from tests.tap.building import (
     RESPONSE,
     Clock,
     MemorySink,
+    counted,
     half,
     header_map,
     segment,
@@ -69,8 +70,8 @@ async def test_an_exchange_sent_over_grpc_is_stored(sink: MemorySink) -> None:
     assert (stored.request, stored.response) == (REQUEST, RESPONSE)
     assert not stored.incomplete
     assert sink.closed
-    assert collector.exchanges.counts == {("complete",): 1}
-    assert collector.dropped.counts == {}
+    assert counted(collector.exchanges) == {"complete": 1}
+    assert counted(collector.dropped) == {}
 
 
 async def test_a_stream_that_a_proxy_resets_is_incomplete(sink: MemorySink) -> None:
@@ -102,7 +103,7 @@ async def test_garbage_is_counted_and_the_stream_goes_on(sink: MemorySink) -> No
         assert await send(collector, [b"\xff\xff", *request[:1], b"garbage!", *request[1:]]) == [b""]
         await send(collector, half(Side.RESPONSE, RESPONSE))
     assert [stored.request for stored in sink.stored] == [REQUEST]
-    assert collector.dropped.counts == {("unparseable",): 2}
+    assert counted(collector.dropped) == {"unparseable": 2}
 
 
 async def test_an_identifier_holds_for_its_own_stream_only(sink: MemorySink) -> None:
@@ -119,10 +120,10 @@ async def test_what_waits_too_long_is_stored_as_incomplete(sink: MemorySink) -> 
     async with Collector(sink, Limits(timeout_s=60), clock=clock) as collector:
         await send(collector, half(Side.REQUEST, REQUEST))
         collector.expire()
-        assert collector.exchanges.counts == {}
+        assert counted(collector.exchanges) == {}
         clock.advance(60)
         collector.expire()
-        assert collector.exchanges.counts == {("incomplete",): 1}
+        assert counted(collector.exchanges) == {"incomplete": 1}
     assert [stored.response for stored in sink.stored] == [None]
 
 
@@ -135,7 +136,7 @@ async def test_what_is_open_at_the_end_is_stored_as_incomplete(sink: MemorySink)
 async def test_a_body_over_the_limit_is_counted_as_truncated(sink: MemorySink) -> None:
     async with Collector(sink, Limits(max_body_bytes=2)) as collector:
         await send_exchange(collector)
-    assert collector.exchanges.counts == {("truncated",): 1}
+    assert counted(collector.exchanges) == {"truncated": 1}
 
 
 async def test_a_sink_that_fails_is_counted_and_used_again(
@@ -168,10 +169,10 @@ async def test_a_slow_sink_costs_exchanges_and_never_holds_a_stream_up(sink: Mem
         # The sink holds the first; none of these calls returns before its stream is answered.
         for trace_id in range(1, 11):
             await send_exchange(collector, trace_id)
-        assert collector.dropped.counts == {("queue_full",): 7}
+        assert counted(collector.dropped) == {"queue_full": 7}
         sink.released.set()
     assert [stored.trace_id for stored in sink.stored] == [0, 1, 2, 3]
-    assert collector.exchanges.counts == {("complete",): 11}
+    assert counted(collector.exchanges) == {"complete": 11}
 
 
 async def test_the_queue_is_bounded_in_bytes_too(sink: MemorySink) -> None:
@@ -181,7 +182,7 @@ async def test_the_queue_is_bounded_in_bytes_too(sink: MemorySink) -> None:
         for trace_id in range(5):
             await send(collector, half(Side.REQUEST, REQUEST, trace_id=trace_id))
             await send(collector, half(Side.RESPONSE, big, trace_id=trace_id))
-        assert collector.dropped.counts == {("queue_full",): 3}
+        assert counted(collector.dropped) == {"queue_full": 3}
         sink.released.set()
     assert [stored.trace_id for stored in sink.stored] == [0, 1]
 
@@ -256,7 +257,7 @@ async def test_a_fault_in_one_exchange_costs_only_those_with_it(sink: MemorySink
         for trace_id in range(3):
             await send_exchange(collector, trace_id)
     assert [stored.trace_id for stored in sink.stored] == [0, 2]
-    assert collector.dropped.counts == {("sink_error",): 1}
+    assert counted(collector.dropped) == {"sink_error": 1}
     assert intake.lost == [(1, Loss.SINK_ERROR)]
 
 
@@ -282,7 +283,7 @@ async def test_the_end_of_the_service_does_not_wait_for_all_that_is_queued(
     assert [stored.trace_id for stored in sink.stored] == [0]
     assert [trace_id for trace_id, _ in intake.kept] == [0]
     assert intake.lost == [(trace_id, Loss.STOPPED) for trace_id in range(1, 101)]
-    assert collector.dropped.counts == {("stopped",): 100}
+    assert counted(collector.dropped) == {"stopped": 100}
     assert "100 exchanges were not stored" in caplog.text
 
 
@@ -321,7 +322,7 @@ async def test_a_thousand_streams_at_once_are_sorted_out(sink: MemorySink) -> No
     async with Collector(sink) as collector:
         await asyncio.gather(*(send_exchange(collector, trace_id) for trace_id in range(500)))
     assert sorted(stored.trace_id for stored in sink.stored) == list(range(500))
-    assert collector.dropped.counts == {}
+    assert counted(collector.dropped) == {}
 
 
 async def test_a_message_over_grpcs_limit_ends_its_stream_only(sink: MemorySink) -> None:

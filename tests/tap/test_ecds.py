@@ -17,7 +17,7 @@ from envoy_tap.core.session import Session
 from envoy_tap.slot.ecds import SERVICE_NAME, EcdsServer
 from envoy_tap.slot.slot import Slot
 from envoy_tap.slot.subscription import TYPE_URL
-from tests.tap.building import Clock, session
+from tests.tap.building import Clock, counted, session
 from tests.tap.serving import Served, served
 
 METHOD = f"/{SERVICE_NAME}/StreamExtensionConfigs"
@@ -100,7 +100,7 @@ async def test_a_target_reaches_a_connected_proxy_at_once(
         assert (node.node.id, node.tap_ids, node.acked_version) == ("edge-1", ("tap-1",), pushed.version_info)
         slot.clear()
         assert (await edge.receives()).version_info == idle.version_info
-    assert ecds.updates.counts == {("sent",): 3, ("ack",): 2}
+    assert counted(ecds.updates) == {"sent": 3, "ack": 2}
 
 
 async def test_a_proxy_that_connects_later_gets_the_target_first(

@@ -16,7 +16,7 @@ from envoy_tap.slot.slot import Slot
 from envoy_tap.storage.port import Store
 from envoy_tap.storage.retention import MAX_SESSIONS, Retention
 from envoy_tap.storage.snapshot import Snapshot
-from tests.tap.building import Clock, exchange, session
+from tests.tap.building import Clock, counted, exchange, session
 from tests.tap.stores import sqlite_store
 
 HOUR_S = 3600
@@ -62,7 +62,7 @@ async def test_what_is_kept_no_longer_is_deleted_counted_and_on_record(store: St
     clock.advance(HOUR_S + 1)
     await keeper.once()
     assert [each.session.id for each in registry.all()] == [new]
-    assert keeper.deleted.counts == {("age",): 1}
+    assert counted(keeper.deleted) == {"age": 1}
     (told,) = log.last(10)
     log.close()
     assert (told.who, told.action, told.session, told.detail) == ("service", "delete", old, {"why": "age"})

@@ -16,7 +16,7 @@ from envoy_sidecar.transport.port import Call
 from envoy_tap.collector import Collector
 from envoy_tap.core.events import Event, Loss, Piece, Side
 from envoy_tap.whole_streams import SERVICE_NAME, WholeStreams
-from tests.tap.building import REQUEST, RESPONSE, MemorySink, half
+from tests.tap.building import REQUEST, RESPONSE, MemorySink, counted, half
 
 
 def taken(*messages: bytes) -> bytes:
@@ -57,7 +57,7 @@ async def test_many_calls_at_once_are_exchanges_each_whole_beside_streams(
     assert {(each.request, each.response, each.incomplete) for each in sink.stored} == {
         (REQUEST, RESPONSE, False)
     }
-    assert collector.dropped.counts == {}
+    assert counted(collector.dropped) == {}
 
 
 async def test_garbage_is_counted_and_spoils_nothing_beside_it() -> None:
@@ -74,7 +74,7 @@ async def test_garbage_is_counted_and_spoils_nothing_beside_it() -> None:
             Call(b""),
         ]
         assert await asyncio.to_thread(take, calls) == [b""] * len(calls)
-        assert collector.dropped.counts == {("unparseable",): 2, ("unidentified",): 2}
+        assert counted(collector.dropped) == {"unparseable": 2, "unidentified": 2}
     assert [(each.request, each.response, each.incomplete) for each in sink.stored] == [(REQUEST, None, True)]
 
 
@@ -84,7 +84,7 @@ async def test_a_call_of_more_messages_than_a_half_has_is_dropped_whole_and_coun
         request = half(Side.REQUEST, REQUEST)
         calls = [Call(taken(*[b""] * 100_000)), Call(taken(*request, *[b""] * 16)), Call(taken(*request))]
         assert await asyncio.to_thread(WholeStreams(collector).take, calls) == [b""] * len(calls)
-        assert collector.dropped.counts == {("unparseable",): 2}
+        assert counted(collector.dropped) == {"unparseable": 2}
     assert [(each.request, each.incomplete) for each in sink.stored] == [(REQUEST, True)]
 
 
@@ -112,7 +112,7 @@ async def test_of_a_batch_no_more_than_the_largest_call_is_decoded_at_once() -> 
         await asyncio.to_thread(WholeStreams(collector).take, calls)
         assert collector.fed_bytes == [1 << 20, 2 * len(REQUEST.body), *[1 << 20] * 4]
     assert [each.trace_id for each in sink.stored] == list(range(1, len(sizes) + 1))
-    assert collector.dropped.counts == {}
+    assert counted(collector.dropped) == {}
 
 
 async def test_it_is_an_error_to_feed_what_has_not_been_started() -> None:

@@ -24,8 +24,7 @@ OnError = Literal["deny", "rpc"]
 def decisions_tally() -> Tally:
     """Return the counter of decisions: `decision` is allow or deny, `policy` the one that decided, or empty."""
     tally = Tally("authz.decisions", "Checks decided.", ("decision", "policy", "reason"), keep=1)
-    # From nothing to one is no increase to Prometheus, so an alert would not see the first fault.
-    tally.add(FAULT_LABELS, 0)
+    tally.begin([FAULT_LABELS])
     return tally
 
 

@@ -68,9 +68,8 @@ class RateLimitHandler:
         self.errors = Tally(
             "ratelimit.errors", "Requests answered by the failure policy after a fault of ours"
         )
-        # From nothing to one is no increase to Prometheus, so an alert would not see the first.
         for tally in (self.invalid, self.errors):
-            tally.add((), 0)
+            tally.begin()
         self._configuration = self._configured(rules)
 
     @property

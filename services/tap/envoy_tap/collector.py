@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, Self
 
 from envoy_sidecar.telemetry.tally import Tally
@@ -90,16 +91,23 @@ _EXPIRY_INTERVAL_S = 1.0
 LOG = logging.getLogger(__name__)
 
 
+class Outcome(StrEnum):
+    """How much of an exchange was there when it was given out."""
+
+    COMPLETE = "complete"
+    TRUNCATED = "truncated"
+    INCOMPLETE = "incomplete"
+
+
 class Collector:
     """Assembles exchanges from all streams and has one task write them to *sink*, in a thread.
 
     Used as `async with collector:`, left after the transport has stopped; on leaving, what is still open is stored
     as incomplete and *sink* is closed; that takes `flush_s` seconds, what is not stored by then is lost. *intake* decides what is stored of it; without one all is, as it came.
     The queue between holds at most *max_queued* exchanges and *max_queued_bytes*; what comes when it is full is
-    dropped. `exchanges` counts what was assembled by outcome (`complete`, `truncated`, or `incomplete`, which may be
-    truncated as well), `dropped` what was lost by reason (events.Loss); what was handed to a sink that
-    failed counts as lost in whole. A half is finished when its RPC stream ends. *clock* gives unix
-    seconds.
+    dropped. `exchanges` counts what was assembled by `Outcome` (what is incomplete may be truncated as well), `dropped`
+    what was lost by reason (events.Loss); what was handed to a sink that failed counts as lost in whole. A half is
+    finished when its RPC stream ends. *clock* gives unix seconds.
     """
 
     def __init__(
@@ -117,6 +125,8 @@ class Collector:
         self.dropped = Tally(
             "tap.dropped", "What was sent by a proxy but not stored, by reason.", ("reason",)
         )
+        self.exchanges.begin((outcome.value,) for outcome in Outcome)
+        self.dropped.begin((loss.value,) for loss in Loss)
         self._sink = sink
         self._intake = intake or _Everything()
         self._clock = clock
@@ -213,7 +223,7 @@ class Collector:
 
     def _enqueue(self, done: Iterable[Exchange]) -> None:
         for exchange in done:
-            self.exchanges.add((_outcome(exchange),))
+            self.exchanges.add((_outcome(exchange).value,))
             admitted = self._intake.admit(exchange)
             if admitted is None:
                 continue
@@ -320,7 +330,7 @@ class Collector:
             self.expire()
 
 
-def _outcome(exchange: Exchange) -> str:
+def _outcome(exchange: Exchange) -> Outcome:
     if exchange.incomplete:
-        return "incomplete"
-    return "truncated" if exchange.truncated else "complete"
+        return Outcome.INCOMPLETE
+    return Outcome.TRUNCATED if exchange.truncated else Outcome.COMPLETE

@@ -11,7 +11,7 @@ from envoy_sidecar.telemetry.tally import Tally
 from envoy_tap.audit import Recorder
 from envoy_tap.registry import Registry
 from envoy_tap.storage.port import Change, Store
-from envoy_tap.storage.retention import Retention
+from envoy_tap.storage.retention import Reason, Retention
 
 Nodes = Callable[[], Sequence[dict[str, Any]]]
 
@@ -38,6 +38,7 @@ class Housekeeper:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.deleted = Tally("tap.sessions_deleted", "Sessions deleted by retention, by reason.", ("reason",))
+        self.deleted.begin((reason.value,) for reason in Reason)
         self._registry = registry
         self._store = store
         self._recorder = recorder
@@ -89,7 +90,7 @@ class Housekeeper:
             for session_id, reason in list(self._retention.due(self._registry.all(), sizes, self._clock())):
                 await self._recorder.by_service("delete", session_id, why=str(reason))
                 await self._registry.delete(session_id, f"retention ({reason})")
-                self.deleted.add((str(reason),))
+                self.deleted.add((reason.value,))
         except (OSError, KeyError) as error:
             LOG.error("what is stored cannot be looked after: %s", error)
 

@@ -43,6 +43,8 @@ COMMAND_LINE = "command line"
 END_OF_SERVICE = "end of the service"
 POLICY = "policy"
 _NO_SESSION = "no_session"
+# What is dropped after its verdict, or before, is counted by the collector, and why.
+_VERDICTS = (*(each.value for each in Verdict if each is not Verdict.DROPPED), _NO_SESSION)
 # Bodies that a condition looks into on the event loop; it takes a few milliseconds.
 _AT_ONCE_BYTES = 16 << 10
 LOG = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class Registry:
         self.verdicts = Tally(
             "tap.verdicts", "What became of exchanges that arrived, by verdict.", ("verdict",)
         )
+        self.verdicts.begin((verdict,) for verdict in _VERDICTS)
         self.watching = Watching()
         self.is_closing = False
         self._slot = slot

@@ -88,8 +88,7 @@ class IntrospectionKeeper:
     def __init__(self, senders: SenderChecker | None = None) -> None:
         self._senders = senders
         self.results = Tally("authz.introspections", "Tokens examined by their issuer.", ("result",))
-        for result in ("active", "inactive", "failed"):
-            self.results.add((result,), 0)
+        self.results.begin([("active",), ("inactive",), ("failed",)])
         self._settings: IntrospectionSettings | None = None
         self._now: IntrospectionAuthenticator | None = None
         self._old: list[IntrospectionAuthenticator] = []

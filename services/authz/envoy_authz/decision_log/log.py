@@ -46,9 +46,8 @@ class DecisionLog:
         self._fails = False
         self._written = Tally("authz.log.records", "Decisions written to the log.", ("result",))
         self._dropped = Tally("authz.log.dropped", "Decisions lost because too many waited to be written.")
-        self._dropped.add(amount=0)
-        for result in ("written", "failed"):
-            self._written.add((result,), 0)
+        self._dropped.begin()
+        self._written.begin([("written",), ("failed",)])
 
     @property
     def tallies(self) -> tuple[Tally, Tally]:

@@ -88,8 +88,7 @@ class XdsClient:
         self.trouble: tuple[str, ...] = ()
         """Why the newest update is refused, or why there is no connection; empty when all is well."""
         self.updates = Tally("ratelimit.config.updates", "Limits received over xDS, by result", ("result",))
-        self.updates.add(("ack",), 0)
-        self.updates.add(("nack",), 0)
+        self.updates.begin([("ack",), ("nack",)])
 
     def describe(self) -> dict[str, object]:
         """Return the state of the subscription for `/config`."""

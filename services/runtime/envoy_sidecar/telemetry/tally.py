@@ -5,7 +5,7 @@ tens of nanoseconds. Each object here is written by one thread only (the transpo
 a reader may see a value that is one update old.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 OTHER = "other"
 
@@ -37,6 +37,11 @@ class Tally:
         self.keep = keep
         self.overflow = 0
         self.counts: dict[tuple[str, ...], int] = {}
+
+    def begin(self, labels: Iterable[tuple[str, ...]] = ((),)) -> None:
+        """Show 0 under each of *labels*: from nothing to one is no increase to Prometheus, so an alert would miss the first."""
+        for each in labels:
+            self.add(each, 0)
 
     def add(self, labels: tuple[str, ...] = (), amount: int = 1) -> None:
         """Count *amount* (0 or more) under *labels*, as many as `label_names`."""

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
+from enum import StrEnum
 
 from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryRequest
 
@@ -24,12 +25,21 @@ SERVICE_NAME = "envoy.service.extension.v3.ExtensionConfigDiscoveryService"
 LOG = logging.getLogger(__name__)
 
 
+class Update(StrEnum):
+    """What is counted: a response sent, a proxy's reply to it, a request that could not be parsed."""
+
+    SENT = "sent"
+    ACK = Reply.ACK.value
+    NACK = Reply.NACK.value
+    UNPARSEABLE = "unparseable"
+
+
 class EcdsServer:
     """Serves *slot* to any number of proxies, each on its own stream.
 
     *ttl_s* (whole seconds, 1 or more) is how long a proxy goes on capturing after it has lost this server.
-    `updates` counts responses sent, acknowledged and refused, and requests that could not be parsed; `changed` fires
-    when `nodes` changes. *clock* (unix seconds) is the one that *slot* has. Raises ValueError for a *ttl_s* below 1.
+    `updates` counts by `Update`; `changed` fires when `nodes` changes. *clock* (unix seconds) is the one that *slot*
+    has. Raises ValueError for a *ttl_s* below 1.
     """
 
     def __init__(
@@ -44,6 +54,7 @@ class EcdsServer:
             raise ValueError(f"ttl_s is whole seconds, 1 or more; {ttl_s} is not")
         self.changed = Broadcast()
         self.updates = Tally("tap.slot_updates", "ECDS responses for the tap slot, by result.", ("result",))
+        self.updates.begin((update.value,) for update in Update)
         self._slot = slot
         self._ttl_s = ttl_s
         self._build = build
@@ -106,7 +117,7 @@ class EcdsServer:
                     if response is None:
                         await _wait(wake, subscription.wake_in_s(sessions, now_s))
                         continue
-                    self.updates.add(("sent",))
+                    self.updates.add((Update.SENT.value,))
                     self.changed.fire()
                     # This may take its time: what is due then is asked before waiting for anything else.
                     yield bytes(response)
@@ -147,7 +158,7 @@ class EcdsServer:
             # betterproto2 and pydantic raise errors of many kinds; none of them is worth the stream.
             kind = type(error).__name__
             LOG.warning("tap: %s sent a DiscoveryRequest that cannot be parsed (%s)", peer.address, kind)
-            self.updates.add(("unparseable",))
+            self.updates.add((Update.UNPARSEABLE.value,))
             return None
         if request.type_url not in {"", TYPE_URL}:
             LOG.warning("tap: %s asked for %r, which is not served here", peer.address, request.type_url)
