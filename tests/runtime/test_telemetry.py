@@ -90,6 +90,19 @@ def test_a_tally_is_bounded_whatever_is_counted() -> None:
     assert tally.counts == {("0",): 2, ("1",): 1, (OTHER,): 98}
 
 
+def test_what_a_tally_begins_with_is_shown_as_0_and_takes_nothing_away() -> None:
+    metrics = Metrics("envoy-test")
+    tally, bare = Tally("test.count", "A test's", ("who",)), Tally("test.bare", "A test's")
+    metrics.export([tally, bare])
+    tally.add(("a",))
+    tally.begin([("a",), ("b",)])
+    bare.begin()
+    text = metrics.prometheus().decode()
+    metrics.shutdown()
+    for line in ('test_count_total{who="a"} 1.0', 'test_count_total{who="b"} 0.0', "test_bare_total 0.0"):
+        assert line in text
+
+
 def test_prometheus_shows_the_newest_counts() -> None:
     metrics = Metrics("envoy-test")
     tally, level = Tally("test.count", "A test's", ("who",)), [1.0]
