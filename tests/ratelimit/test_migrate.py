@@ -344,8 +344,7 @@ def test_serve_reads_the_references_environment(monkeypatch: pytest.MonkeyPatch)
         REDIS_URL="redis:6379",
         NEAR_LIMIT_RATIO="0.5",
     )
-    assert settings.config == ()
-    assert settings.store == "redis://redis:6379/0"
+    assert (settings.config, settings.store) == ((), "redis://redis:6379/0")
     assert (settings.listen, settings.admin, settings.near_limit_ratio) == (
         "0.0.0.0:8081",
         "0.0.0.0:8080",
