@@ -25,6 +25,7 @@ TESTS = (
     "tests/tap/test_envoy_worker.py",
     "tests/tap/test_headers.py",
     "tests/tap/test_lint.py",
+    "tests/tap/test_observability.py",
     "tests/tap/test_program.py",
     "tests/tap/test_replicas.py",
     "tests/tap/test_slot_file.py",
