@@ -8,7 +8,9 @@ from envoy_authz.commands.space import Space
 from envoy_authz.core.policy import Action
 
 _WORK = 400_000
-"""Rules that are looked at in all: a second or two, also where there are thousands."""
+"""Rules that are looked at in all."""
+_STEPS = 500
+"""Requests that are looked at for one ALLOW, so that there are some left for the others."""
 
 _Masks = Mapping[str, int]
 _Places = Mapping[str, Mapping[tuple[type, Value], int]]
@@ -25,24 +27,31 @@ def detours(space: Space, current: Mapping[str, Value], *, allowed: bool) -> Ite
     goals: list[_Masks] = [{}]
     if not allowed:
         goals += [box.masks for box in space.boxes[0] if box.clause.policy.action is Action.ALLOW]
-    waiting = deque((goal, changes) for goal in goals for changes in _entering(space, at, current, goal))
-    seen: set[frozenset[tuple[str, type, Value]]] = set()
-    for _ in range(_WORK // (len(walls) + 1)):
-        if not waiting:
-            return
-        goal, changes = waiting.popleft()
-        changed = {**current, **changes}
-        inside = next((box for box in walls if _is_in(box.masks, at, changed)), None)
-        if inside is None:
-            yield changes
-            continue
-        for name, taken in inside.masks.items():
-            for value in space.kinds(name, goal.get(name, -1) & ~taken, walls, every=False):
-                further = {**changes, name: value}
-                key = frozenset((name, type(one), one) for name, one in further.items())
-                if key not in seen:
-                    seen.add(key)
-                    waiting.append((goal, further))
+    begins = [(goal, changes) for goal in goals for changes in _entering(space, at, current, goal)]
+    steps = _WORK // (len(walls) + 1)
+    for goal, begin in sorted(begins, key=lambda one: len(one[1])):
+        waiting, seen = deque([begin]), {_key(begin)}
+        for _ in range(min(_STEPS, steps)):
+            if not waiting:
+                break
+            steps -= 1
+            changes = waiting.popleft()
+            changed = {**current, **changes}
+            inside = next((box for box in walls if _is_in(box.masks, at, changed)), None)
+            if inside is None:
+                yield changes
+                continue
+            for name, taken in inside.masks.items():
+                for value in space.kinds(name, goal.get(name, -1) & ~taken, walls, every=False):
+                    further = {**changes, name: value}
+                    if (key := _key(further)) not in seen:
+                        seen.add(key)
+                        waiting.append(further)
+
+
+def _key(changes: Mapping[str, Value]) -> frozenset[tuple[str, type, Value]]:
+    """Return what tells *changes* from others: 1 is not True."""
+    return frozenset((name, type(value), value) for name, value in changes.items())
 
 
 def _entering(
